@@ -1,0 +1,10 @@
+//! `migrate` executes cloud-migration runbooks.
+
+pub mod azure;
+pub mod clock;
+pub mod diagnostic;
+pub mod dns;
+pub mod journal;
+pub mod plan;
+pub mod run;
+pub mod steps;

@@ -1,0 +1,9 @@
+//! Runbook -> Plan: expand, order, check, fingerprint. Pure.
+
+mod catalogue;
+mod model;
+
+pub use catalogue::{Catalogue, KindSpec, Role};
+pub use model::{
+    AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,
+};

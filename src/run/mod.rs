@@ -1,0 +1,37 @@
+//! The run as a pure function: facts, the fold over them, and the decision what to do next.
+//!
+//! No clock, no I/O, no hash order. Time arrives inside inputs.
+
+mod event;
+mod failure;
+mod id;
+mod intent;
+mod outcome;
+mod sink;
+mod state;
+
+pub use event::{
+    Ending, Event, Header, Operator, PersonRequest, Record, Request, Resolution, Stop, Waiting,
+};
+pub use failure::{FailureClass, StepError};
+pub use id::{EffectId, RunId, Stage, StepId, WaveName, WorkloadName};
+pub use intent::{Intent, RecordedEffect, Repeat, Sent, Undo, Verdict};
+pub use outcome::{Answer, Evidence, Outcome, Outputs, Question};
+pub use sink::{ProgressNote, Sink};
+pub use state::{RunState, StepRecord, StepState};
+
+use sha2::{Digest, Sha256};
+
+/// SHA-256 in hex over the JSON text of a value; object keys count in the order they stand.
+pub fn fingerprint(value: &serde_json::Value) -> String {
+    hex(&Sha256::digest(value.to_string()))
+}
+
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,168 @@
+//! What a step may touch: everything it reads goes through [`StepCx`], every change through [`Effects`].
+//!
+//! A step sees no journal, no terminal and no global. Dry runs hand out a [`StepCx`] without [`Effects`], so a step can
+//! not even ask for a permit there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::azure::Azure;
+use crate::clock::{Busy, Clock};
+use crate::diagnostic::redact::Secrets;
+use crate::dns::Network;
+use crate::journal::EffectPermit;
+use crate::plan::{Plan, PlannedStep};
+use crate::run::{
+    Answer, Intent, Outputs, ProgressNote, Question, RecordedEffect, RunId, Sent, Stage, StepError,
+    StepId,
+};
+
+/// What is the same for every step of a run.
+#[derive(Debug)]
+pub struct World {
+    /// The run.
+    pub run: RunId,
+    /// The plan.
+    pub plan: Plan,
+    /// Time.
+    pub clock: Clock,
+    /// Names and ports as this run sees them.
+    pub network: Network,
+    /// Azure, connected on first use.
+    pub azure: Azure,
+    /// Secrets, resolved on first use and known to every sink's redactor.
+    pub secrets: Secrets,
+    /// Relative paths in the runbook start here.
+    pub base: PathBuf,
+    /// Progress files of bulk effects, beside the journal.
+    pub progress_dir: PathBuf,
+    /// The sandbox's state folder, in a sandbox run.
+    pub sandbox: Option<PathBuf>,
+}
+
+/// The read side of one attempt.
+#[derive(Debug)]
+pub struct StepCx {
+    /// The run's world.
+    pub world: Arc<World>,
+    /// The step, with every expression rendered.
+    pub step: PlannedStep,
+    /// Outputs of finished steps, by id.
+    pub outputs: Arc<BTreeMap<StepId, Outputs>>,
+    /// This step's effects as the journal knows them from earlier attempts, in order.
+    pub recorded: Vec<RecordedEffect>,
+    /// Effects of every other step, in order of the journal: a freeze end finds its begin here.
+    pub others: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
+    /// When this step was started for the first time in this run; a watch that was killed goes on from here.
+    pub first_started: jiff::Timestamp,
+    /// Ends when the attempt must stop: timeout, abort, second Ctrl-C.
+    pub cancel: CancellationToken,
+    /// Shows progress; never journalled.
+    pub progress: Progress,
+}
+
+impl StepCx {
+    /// Time.
+    pub fn clock(&self) -> &Clock {
+        &self.world.clock
+    }
+
+    /// A path of the runbook, resolved.
+    pub fn path(&self, written: &str) -> PathBuf {
+        self.world.base.join(Path::new(written))
+    }
+
+    /// Sleeps of this clock's time; ends early with an error when the attempt is cancelled.
+    pub async fn sleep(
+        &self,
+        duration: std::time::Duration,
+        busy: &mut Busy,
+    ) -> Result<(), StepError> {
+        tokio::select! {
+            () = self.clock().sleep(duration, busy) => Ok(()),
+            () = self.cancel.cancelled() => Err(StepError::cancelled("waiting")),
+        }
+    }
+
+    /// The stage, for messages.
+    pub fn stage(&self) -> Stage {
+        self.step.stage
+    }
+}
+
+/// What became of a declared intent.
+#[derive(Debug)]
+pub enum Granted {
+    /// Durable; go ahead.
+    Permit(EffectPermit),
+    /// The journal already holds this effect as done, with the state observed then. Change nothing.
+    AlreadyDone(Value),
+}
+
+/// The write side of one attempt. The engine implements it; each method returns after the record is durable.
+#[async_trait]
+pub trait Effects: Send + Sync {
+    /// Declares a change. Re-declaring the same key in a later attempt is the same effect.
+    async fn intend(&self, intent: Intent) -> Result<Granted, StepError>;
+    /// The request left.
+    async fn sent(&self, permit: &EffectPermit, sent: Sent) -> Result<(), StepError>;
+    /// The change is in place, and this was read back from the target.
+    async fn done(&self, permit: EffectPermit, observed: Value) -> Result<(), StepError>;
+    /// Nothing was changed: the target refused before doing anything. The step then fails in a known state.
+    async fn not_done(&self, permit: EffectPermit, why: &str) -> Result<(), StepError>;
+    /// Asks people and waits for them.
+    async fn ask(&self, question: Question) -> Result<Answer, StepError>;
+}
+
+/// Both sides of one attempt.
+pub struct PerformCx<'a> {
+    /// Reading.
+    pub read: &'a StepCx,
+    /// Changing.
+    pub effects: &'a dyn Effects,
+    /// Held by the attempt; lend it to [`StepCx::sleep`].
+    pub busy: &'a mut Busy,
+}
+
+impl std::ops::Deref for PerformCx<'_> {
+    type Target = StepCx;
+    fn deref(&self) -> &StepCx {
+        self.read
+    }
+}
+
+/// Where progress goes.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    step: StepId,
+    to: Option<tokio::sync::mpsc::UnboundedSender<ProgressNote>>,
+}
+
+impl Progress {
+    /// Progress of a step into a channel; without one it goes nowhere.
+    pub fn new(step: StepId, to: Option<tokio::sync::mpsc::UnboundedSender<ProgressNote>>) -> Self {
+        Self { step, to }
+    }
+
+    /// Says why the step waits or what it does.
+    pub fn say(&self, text: impl Into<String>) {
+        self.send(text.into(), None);
+    }
+
+    /// The same, with an amount.
+    pub fn amount(&self, text: impl Into<String>, done: u64, total: u64, unit: &'static str) {
+        self.send(text.into(), Some((done, total, unit)));
+    }
+
+    fn send(&self, text: String, amount: Option<(u64, u64, &'static str)>) {
+        if let Some(to) = &self.to {
+            // A closed channel means that nobody watches any more.
+            let _ = to.send(ProgressNote { step: self.step.clone(), text, amount });
+        }
+    }
+}
