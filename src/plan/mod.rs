@@ -2,8 +2,10 @@
 
 mod catalogue;
 mod model;
+mod span;
 
 pub use catalogue::{Catalogue, KindSpec, Role};
 pub use model::{
     AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,
 };
+pub use span::{NotASpan, Span};
