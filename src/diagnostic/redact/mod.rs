@@ -1,0 +1,198 @@
+//! The last net: no known secret passes a sink, in any usual encoding.
+//!
+//! [`Secrets`] resolves the runbook's references on first use. Whatever it resolves, its [`Redactor`] knows from then on,
+//! and every sink writes through a [`RedactingWriter`]. Code above must still not format a secret: the net only knows
+//! what was resolved in this process.
+
+mod pattern;
+mod writer;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+
+use crate::plan::SecretRef;
+use pattern::Pattern;
+pub use writer::RedactingWriter;
+
+/// What stands where a secret stood.
+pub const MASK: &str = "[secret]";
+
+/// Shorter values can not be told from ordinary text, so they are refused when they are resolved.
+const SHORTEST: usize = 4;
+
+/// How long a command may take to print a secret, in real time.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// Secrets of a run: resolved on first use, known to the redactor from then on.
+#[derive(Debug, Default)]
+pub struct Secrets {
+    references: BTreeMap<String, SecretRef>,
+    base: PathBuf,
+    resolved: Mutex<BTreeMap<String, SecretString>>,
+    redactor: Redactor,
+}
+
+impl Secrets {
+    /// Secrets behind the runbook's references.
+    pub fn new(references: BTreeMap<String, SecretRef>) -> Self {
+        Self { references, ..Self::default() }
+    }
+
+    /// Files of `file:` references start here.
+    #[must_use]
+    pub fn relative_to(mut self, base: impl Into<PathBuf>) -> Self {
+        self.base = base.into();
+        self
+    }
+
+    /// Tells this redactor, which sinks already hold, instead of an own one.
+    #[must_use]
+    pub fn known_to(mut self, redactor: Redactor) -> Self {
+        self.redactor = redactor;
+        self
+    }
+
+    /// Knows every secret resolved so far and from now on. Cheap to clone.
+    pub fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+
+    /// The secret of that name. The error names the reference, never a value.
+    pub async fn get(&self, name: &str) -> Result<SecretString, String> {
+        let mut resolved = self.resolved.lock().await;
+        if let Some(known) = resolved.get(name) {
+            return Ok(known.clone());
+        }
+        let reference = self
+            .references
+            .get(name)
+            .ok_or_else(|| format!("secret `{name}` is not declared under `secrets`"))?;
+        let value =
+            self.resolve(reference).await.map_err(|why| format!("secret `{name}`: {why}"))?;
+        let secret = SecretString::from(one_newline_less(value));
+        self.redactor.register(&secret).map_err(|why| format!("secret `{name}`: {why}"))?;
+        resolved.insert(name.to_owned(), secret.clone());
+        Ok(secret)
+    }
+
+    async fn resolve(&self, reference: &SecretRef) -> Result<String, String> {
+        match reference {
+            SecretRef::Env(variable) => std::env::var(variable)
+                .map_err(|_| format!("environment variable {variable} is not set, or not UTF-8")),
+            SecretRef::File(path) => {
+                let path = self.base.join(path);
+                tokio::fs::read_to_string(&path)
+                    .await
+                    .map_err(|error| format!("file {} can not be read: {error}", path.display()))
+            }
+            SecretRef::Command(argv) => printed_by(argv).await,
+            SecretRef::KeyVault(url) => Err(format!(
+                "Key Vault references are not supported yet ({}); use `command: [az, keyvault, secret, show, …]`",
+                url.split('?').next().unwrap_or_default()
+            )),
+        }
+    }
+}
+
+/// Standard output of a command; its standard error is not shown, it may quote the secret.
+async fn printed_by(argv: &[String]) -> Result<String, String> {
+    let [program, arguments @ ..] = argv else {
+        return Err("`command` is an empty list".to_owned());
+    };
+    let child = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(COMMAND_LIMIT, child)
+        .await
+        .map_err(|_| format!("`{program}` printed nothing within {} s", COMMAND_LIMIT.as_secs()))?
+        .map_err(|error| format!("`{program}` can not be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("`{program}` ended with {}", output.status));
+    }
+    String::from_utf8(output.stdout).map_err(|_| format!("`{program}` printed no UTF-8"))
+}
+
+/// Files and commands end in a newline that is not part of the secret; a second one is.
+fn one_newline_less(mut value: String) -> String {
+    if value.ends_with('\n') {
+        value.pop();
+        if value.ends_with('\r') {
+            value.pop();
+        }
+    }
+    value
+}
+
+/// Replaces every known secret by [`MASK`]. Clones share what they know.
+#[derive(Debug, Clone, Default)]
+pub struct Redactor(Arc<RwLock<Vec<Pattern>>>);
+
+impl Redactor {
+    /// Knows this value from now on. A value too short to be told from ordinary text is an error.
+    pub fn register(&self, secret: &SecretString) -> Result<(), String> {
+        let value = secret.expose_secret();
+        if value.chars().count() < SHORTEST {
+            return Err(format!(
+                "is shorter than {SHORTEST} characters and could not be kept off the screen"
+            ));
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Sinks see one line at a time, so each line of a key file must be recognised by itself.
+        let lines = value.lines().filter(|line| line.chars().count() >= 2 * SHORTEST);
+        for text in std::iter::once(value).chain(lines) {
+            if !known.iter().any(|pattern| pattern.is_for(text)) {
+                known.push(Pattern::new(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text without any known secret.
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.redact_bytes(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+
+    /// The same for bytes of any encoding.
+    pub fn redact_bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut clean: Option<Vec<u8>> = None;
+        let (mut at, mut copied) = (0, 0);
+        while at < text.len() {
+            let longest = known
+                .iter()
+                .filter_map(|pattern| pattern.found(text, copied, at))
+                .max_by_key(|hit| hit.end);
+            let Some(hit) = longest else {
+                at += 1;
+                continue;
+            };
+            let out = clean.get_or_insert_default();
+            out.extend_from_slice(&text[copied..hit.start]);
+            out.extend_from_slice(MASK.as_bytes());
+            (at, copied) = (hit.end, hit.end);
+        }
+        match clean {
+            None => Cow::Borrowed(text),
+            Some(mut out) => {
+                out.extend_from_slice(&text[copied..]);
+                Cow::Owned(out)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
