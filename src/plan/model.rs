@@ -178,6 +178,10 @@ pub struct PlannedStep {
     /// Rollback is impossible after this step.
     #[serde(default)]
     pub point_of_no_return: bool,
+    /// May start only inside the window less its rollback reserve: release actions up to the last traffic switch.
+    /// What follows (resuming writes, telling people, watching) must never be refused by a clock.
+    #[serde(default = "yes")]
+    pub in_window: bool,
     /// Check or action.
     pub class: Class,
     /// The worst repeat class of its effects.
@@ -186,6 +190,10 @@ pub struct PlannedStep {
     pub undo: Undo,
     /// Where it was written: file and line, for messages at run time.
     pub source: (String, u32),
+}
+
+const fn yes() -> bool {
+    true
 }
 
 mod seconds {

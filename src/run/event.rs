@@ -159,7 +159,7 @@ pub enum Ending {
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// A run began.
     RunStarted(Box<Header>),
