@@ -1,10 +1,19 @@
-//! DNS: asking servers, and changing records.
+//! DNS and the network as a run sees it: who a name is, where a URL leads, and what each authoritative server says.
+//!
+//! - [`Network`] is the one place that turns names into addresses, for HTTP, TCP and DNS alike. A sandbox run points it at
+//!   the sandbox's DNS server; everything above stays the same.
+//! - [`query`] asks exactly one server exactly one question.
+//!
+//! Nothing here changes anything anywhere.
 
-/// Names and ports as a run sees them.
-#[derive(Debug, Clone, Default)]
-pub struct Network {
-    /// Ask this DNS server instead of the system's resolver.
-    pub resolver: Option<std::net::SocketAddr>,
-    /// Connect here where a URL names no port, by scheme's default port.
-    pub ports: std::collections::BTreeMap<u16, u16>,
-}
+pub mod http;
+pub mod network;
+pub mod query;
+pub mod record;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use http::HttpClient;
+pub use network::{LookupError, Network};
+pub use query::{Mode, QueryError, Reply, ask};
+pub use record::{Name, Rdata, RecordType, RrSet};
