@@ -1,6 +1,7 @@
 //! `migrate` executes cloud-migration runbooks.
 
 pub mod azure;
+pub mod cli;
 pub mod clock;
 pub mod diagnostic;
 pub mod dns;

@@ -1,0 +1,61 @@
+//! The shape of the command line.
+//!
+//! A subcommand is one file with an `Args` struct and `fn run(self, &Global) -> anyhow::Result<Exit>`; it is added to
+//! [`Command`] by one variant and one arm.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use super::{Exit, completions};
+
+/// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
+#[derive(Debug, Parser)]
+#[command(name = "migrate", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Settings that every subcommand takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings that every subcommand takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Global {
+    /// Where journals and locks live.
+    #[arg(
+        long,
+        global = true,
+        env = "MIGRATE_STATE_DIR",
+        default_value = ".migrate",
+        value_name = "DIR"
+    )]
+    pub state_dir: PathBuf,
+    /// Write JSON, one object a line, to standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what went wrong.
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice for the log of every request.
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a shell's completion script to standard output.
+    Completions(completions::Args),
+}
+
+impl Command {
+    /// Runs it.
+    pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        match self {
+            Self::Completions(args) => args.run(global),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line: arguments, settings, exit codes, one file per subcommand.
+//!
+//! The only place that may use `anyhow`, and the only one that ends the process. Data goes to standard output,
+//! narration to standard error. Nothing imports this module.
+
+mod args;
+mod completions;
+pub mod exit;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use args::{Cli, Command, Global};
+pub use exit::Exit;
+
+/// Reads the command line, runs the subcommand, and turns its result into an exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output; clap knows which is which.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    match cli.command.run(&cli.global) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            narrate(&format!("error: {error:#}\n"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Writes data to standard output. A reader that has gone away (`| head`) is no error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    ignore_closed_pipe(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Writes narration to standard error.
+pub fn narrate(text: &str) {
+    // There is nowhere left to report that standard error is closed.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn ignore_closed_pipe(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether colour may be written to a stream: it is a terminal and `NO_COLOR` is not set.
+pub fn colour(stream: &impl io::IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether colour may be written to standard error.
+pub fn colour_on_stderr() -> bool {
+    colour(&io::stderr())
+}
+
+/// Whether a person sits at standard input and can be asked.
+pub fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
