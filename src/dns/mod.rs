@@ -3,6 +3,7 @@
 //! - [`Network`] is the one place that turns names into addresses, for HTTP, TCP and DNS alike. A sandbox run points it at
 //!   the sandbox's DNS server; everything above stays the same.
 //! - [`query`] asks exactly one server exactly one question.
+//! - [`truth`] asks every authoritative server of a zone, because a record is changed only when all of them say so.
 //!
 //! Nothing here changes anything anywhere.
 
@@ -12,8 +13,10 @@ pub mod query;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod truth;
 
 pub use http::HttpClient;
 pub use network::{LookupError, Network};
 pub use query::{Mode, QueryError, Reply, ask};
 pub use record::{Name, Rdata, RecordType, RrSet};
+pub use truth::{Authorities, Said, Server, ServerAnswer, Truth};
