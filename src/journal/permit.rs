@@ -30,6 +30,12 @@ impl EffectPermit {
         Self { effect, seal: Seal }
     }
 
+    /// For unit tests of what takes a permit; exists in no other build.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self::after_sync(EffectId { step: "step".into(), key: "key".to_owned() })
+    }
+
     /// The effect this permit is for.
     pub fn effect(&self) -> &EffectId {
         let Seal = self.seal;

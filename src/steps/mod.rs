@@ -77,7 +77,7 @@ macro_rules! kinds {
     };
 }
 
-kinds![notify];
+kinds![notify, files_sync, verify_files];
 
 /// The kind of that name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

@@ -1,0 +1,167 @@
+//! `verify.files`: compares two trees by content. Only all-equal opens what comes after it.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
+use crate::files::{self, Comparison, Exclude, Hash, Store};
+use crate::plan::{Class, KindSpec, Role};
+use crate::run::{Evidence, FailureClass, RecordedEffect, Repeat, Undo, Verdict};
+
+/// Differences that are named one by one.
+const NAMED: usize = 20;
+
+/// Parameters of `verify.files`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct With {
+    /// The system the files came from: `{ folder: path }` under `systems`.
+    pub source: String,
+    /// The system they were copied to.
+    pub target: String,
+    /// Digests to compare: `sha256` (default), `md5`, or both.
+    #[serde(default = "sha256")]
+    #[schemars(length(min = 1))]
+    pub hashes: Vec<Hash>,
+    /// Compare times of change as well.
+    #[serde(default)]
+    pub times: bool,
+    /// Paths relative to the tree that are left out, each with everything below it.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+}
+
+fn sha256() -> Vec<Hash> {
+    vec![Hash::Sha256]
+}
+
+/// The kind.
+pub const KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "verify.files",
+        summary: "Compare two file trees by content",
+        docs: "Reads every file on both sides and compares sizes and digests. Each file is equal, different, missing (at the \
+               target), extra (at the target) or not compared; a file that could not be read, a symbolic link, a special file \
+               and a name that is not text are *not compared*, never equal.\n\n\
+               The step succeeds only if every file is equal. Otherwise it fails as a mismatch (exit 7) and names the first 20 \
+               differences. Empty folders, owners and modes are not compared. MD5 finds accidents, not forgeries.",
+        example: include_str!("../../examples/steps/verify.files.yaml"),
+        class: Class::Check,
+        repeat: Repeat::Repeatable,
+        undo: Undo::LeavesInPlace,
+        roles: &[Role::VerifiesData],
+        outputs: &["files", "bytes", "digest"],
+        open_outputs: false,
+        schema: || schemars::schema_for!(With),
+        check: super::check::<With>,
+        describe,
+    },
+    build: |with| {
+        let with: With = super::read(with)?;
+        if with.hashes.is_empty() {
+            return Err("`hashes` is empty; without a digest nothing is compared".to_owned());
+        }
+        Ok(Box::new(with))
+    },
+};
+
+fn describe(with: &Value) -> Vec<String> {
+    let text = |key: &str| with[key].as_str().unwrap_or("?").to_owned();
+    vec![format!("files of {} = {}", text("source"), text("target"))]
+}
+
+impl With {
+    fn attempted(&self) -> String {
+        format!("compare files of {} and {}", self.source, self.target)
+    }
+
+    async fn compare(&self, cx: &StepCx) -> Result<Comparison, StepError> {
+        let store = |name: &str| {
+            Store::of(name, cx.world.plan.systems.get(name), |path| cx.path(path)).map_err(|why| {
+                StepError::new(FailureClass::Failed, "MIG0307", self.attempted(), why)
+                    .hint("correct `systems` in the runbook")
+            })
+        };
+        let (source, target) = (store(&self.source)?, store(&self.target)?);
+        let exclude = Exclude::new(&self.exclude);
+        let how = (&exclude, self.hashes.as_slice(), self.times);
+        let progress = cx.progress.clone();
+        let seen = move |done, total| progress.amount("comparing", done, total, "files");
+        files::compare(&source, &target, how, &cx.cancel, &seen)
+            .await
+            .map_err(|error| error.as_step_error(&self.attempted()))
+    }
+
+    fn evidence(&self, found: &Comparison) -> Evidence {
+        let [different, missing, extra, not_compared] = found.counts();
+        let verdict = match () {
+            () if found.all_equal() => "equal",
+            () if different + missing + extra == 0 => "not compared",
+            () => "different",
+        };
+        Evidence {
+            check: format!("files of {} and {}", self.source, self.target),
+            verdict: verdict.to_owned(),
+            detail: format!(
+                "{} equal ({} bytes), {different} different, {missing} missing, {extra} extra, {not_compared} not compared; \
+                 source {} files, {} bytes; target {} files, {} bytes",
+                found.equal,
+                found.equal_bytes,
+                found.source.0,
+                found.source.1,
+                found.target.0,
+                found.target.1
+            ),
+            holds: found.all_equal(),
+        }
+    }
+
+    fn mismatch(&self, found: &Comparison) -> StepError {
+        let mut error = StepError::new(
+            FailureClass::Mismatch,
+            "MIG0304",
+            self.attempted(),
+            self.evidence(found).detail,
+        )
+        .hint("copy again with `files.sync`, or look at the files named; nothing was changed by this");
+        let named = found.rest.iter().take(NAMED);
+        error.causes.extend(named.map(|(path, verdict)| format!("{path}: {verdict}")));
+        let more = found.rest.len().saturating_sub(NAMED);
+        if more > 0 { error.cause(format!("and {more} more")) } else { error }
+    }
+}
+
+#[async_trait]
+impl Step for With {
+    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        let found = self.compare(cx).await?;
+        Ok(Preview { changes: Vec::new(), readings: vec![self.evidence(&found)] })
+    }
+
+    async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        let found = self.compare(cx).await?;
+        if !found.all_equal() {
+            return Err(self.mismatch(&found));
+        }
+        let outputs = [
+            ("files", json!(found.equal)),
+            ("bytes", json!(found.equal_bytes)),
+            ("digest", json!(found.tree)),
+        ];
+        Ok(Outcome {
+            outputs: outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            evidence: vec![self.evidence(&found)],
+        })
+    }
+
+    async fn probe(&self, _cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
+        // A check declares no effect.
+        Verdict::NotDone
+    }
+
+    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+        Ok(())
+    }
+}
