@@ -243,6 +243,9 @@ pub enum Event {
         key: String,
         /// Why.
         why: String,
+        /// The target shows that nothing happened. Otherwise it may have, and repeating is harmless.
+        #[serde(default)]
+        certain: bool,
     },
     /// An effect in doubt was probed and stays unknown.
     StayedUnknown {

@@ -1,16 +1,19 @@
-//! The fold: what all facts so far add up to.
+//! The fold: what all facts so far add up to. `fold(all) == fold(prefix) then fold(rest)` at every cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::frontier::Frontier;
+use super::transition::{self, Move, Phase};
 use super::{
-    Ending, Evidence, Header, Outputs, Question, RecordedEffect, Stage, StepError, StepId, Stop,
-    Waiting,
+    Ending, Event, Evidence, FailureClass, Header, Outputs, PersonRequest, Question, Record,
+    RecordedEffect, Request, Resolution, Stage, StepError, StepId, Stop, Waiting,
 };
+use crate::plan::Plan;
 
-/// Where a step stands.
-#[derive(Debug, Clone, PartialEq)]
+/// Where a step stands. The one transition table is in [`super::transition`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepState {
     /// Its predecessors have not ended, or nobody has started it yet.
     Pending,
@@ -43,15 +46,17 @@ pub struct StepRecord {
     pub state: StepState,
     /// Attempts begun.
     pub attempts: u32,
+    /// Attempts begun before the last resume or decision of a person; retries count from here.
+    pub attempts_before: u32,
     /// When the first attempt began.
     pub first_started: Option<Timestamp>,
-    /// When it last began and ended.
+    /// When the last attempt began.
     pub last_started: Option<Timestamp>,
-    /// When it ended.
+    /// When the last attempt ended.
     pub ended: Option<Timestamp>,
-    /// Its effects in the order of their first intent.
+    /// Its effects in the order of their first intent; those not done are in doubt.
     pub effects: Vec<RecordedEffect>,
-    /// Effects of its undo; `undoes` key of the effect taken back.
+    /// Effects of its undo, each with the key of the effect it takes back.
     pub undo_effects: Vec<(String, RecordedEffect)>,
     /// Outputs.
     pub outputs: Outputs,
@@ -67,6 +72,61 @@ pub struct StepRecord {
     pub refused: Option<(String, String)>,
     /// A planned hold was released, by whom.
     pub released: Option<String>,
+    /// Previous states of effects that may or may not have happened and will be repeated: the undo needs the first one.
+    former: BTreeMap<String, serde_json::Value>,
+}
+
+impl StepRecord {
+    fn new() -> Self {
+        Self {
+            state: StepState::Pending,
+            attempts: 0,
+            attempts_before: 0,
+            first_started: None,
+            last_started: None,
+            ended: None,
+            effects: Vec::new(),
+            undo_effects: Vec::new(),
+            outputs: Outputs::new(),
+            evidence: Vec::new(),
+            failure: None,
+            doubt: None,
+            question: None,
+            refused: None,
+            released: None,
+            former: BTreeMap::new(),
+        }
+    }
+
+    /// Effects whose outcome is not recorded: those of the undo while it runs, else those of the step.
+    pub fn in_doubt(&self) -> impl Iterator<Item = &RecordedEffect> {
+        self.effects
+            .iter()
+            .chain(self.undo_effects.iter().map(|(_, effect)| effect))
+            .filter(|effect| !effect.done)
+    }
+
+    /// The effect of that key: of the undo if it has one, else of the step.
+    pub fn effect(&self, key: &str) -> Option<&RecordedEffect> {
+        self.undo_effects
+            .iter()
+            .map(|(_, effect)| effect)
+            .chain(&self.effects)
+            .find(|effect| effect.intent.key == key)
+    }
+
+    fn effect_mut(&mut self, key: &str) -> Option<&mut RecordedEffect> {
+        self.undo_effects
+            .iter_mut()
+            .map(|(_, effect)| effect)
+            .chain(&mut self.effects)
+            .find(|effect| effect.intent.key == key)
+    }
+
+    /// Whether something of it is in place that an undo would have to look at.
+    pub fn has_effects(&self) -> bool {
+        self.effects.iter().any(|effect| effect.done)
+    }
 }
 
 /// The whole run.
@@ -76,6 +136,8 @@ pub struct RunState {
     pub header: Header,
     /// When the run began.
     pub started: Timestamp,
+    /// When the last fact was recorded.
+    pub last: Timestamp,
     /// Facts so far.
     pub records: u64,
     /// The stage under way.
@@ -84,6 +146,8 @@ pub struct RunState {
     pub steps: Vec<StepRecord>,
     /// Index of a step id.
     pub index: BTreeMap<StepId, usize>,
+    /// What could start.
+    pub frontier: Frontier,
     /// The point of no return was crossed by this step.
     pub crossed: Option<StepId>,
     /// A rollback is under way, and why.
@@ -97,12 +161,341 @@ pub struct RunState {
     /// The run is over.
     pub ended: Option<Ending>,
     /// Ids of person requests already taken up.
-    pub taken_up: std::collections::BTreeSet<String>,
+    pub taken_up: BTreeSet<String>,
+}
+
+/// A fact that can not follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IllegalFact {
+    /// The first fact must be `run_started`.
+    #[error("the first record is not `run_started`")]
+    NoHeader,
+    /// A second header.
+    #[error("record {seq}: a second `run_started`")]
+    SecondHeader {
+        /// The record.
+        seq: u64,
+    },
+    /// It names a step that the plan does not have.
+    #[error("record {seq}: the plan has no step `{step}`")]
+    NoSuchStep {
+        /// The record.
+        seq: u64,
+        /// The step.
+        step: StepId,
+    },
+    /// Not a row of the table.
+    #[error("record {seq}: step `{step}` can not go from {from:?} by {fact:?}")]
+    Transition {
+        /// The record.
+        seq: u64,
+        /// The step.
+        step: StepId,
+        /// Where it stands.
+        from: Phase,
+        /// The fact.
+        fact: Move,
+    },
+    /// It speaks of an effect without an intent.
+    #[error("record {seq}: step `{step}` has no intent `{key}`")]
+    NoIntent {
+        /// The record.
+        seq: u64,
+        /// The step.
+        step: StepId,
+        /// The intent's key.
+        key: String,
+    },
 }
 
 impl RunState {
+    /// From the first record.
+    pub fn begin(record: &Record) -> Result<Self, IllegalFact> {
+        let Event::RunStarted(header) = &record.event else {
+            return Err(IllegalFact::NoHeader);
+        };
+        let steps = vec![StepRecord::new(); header.plan.steps.len()];
+        Ok(Self {
+            index: index(&header.plan),
+            frontier: Frontier::over(&header.plan, &steps),
+            header: Header::clone(header),
+            started: record.at,
+            last: record.at,
+            records: 1,
+            stage: None,
+            steps,
+            crossed: None,
+            rolling_back: None,
+            paused: false,
+            aborted: false,
+            stopped: None,
+            ended: None,
+            taken_up: BTreeSet::new(),
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.header.plan
+    }
+
     /// The step of that id.
     pub fn step(&self, id: &StepId) -> Option<&StepRecord> {
         self.index.get(id).map(|&at| &self.steps[at])
+    }
+
+    /// Folds one more record in.
+    pub fn apply(&mut self, record: &Record) -> Result<(), IllegalFact> {
+        if let Some((step, fact, to)) = transition::of(&record.event) {
+            self.move_step(record, step, fact, to)?;
+        }
+        self.apply_details(record)?;
+        self.records += 1;
+        self.last = record.at;
+        Ok(())
+    }
+
+    fn at(&self, record: &Record, step: &StepId) -> Result<usize, IllegalFact> {
+        self.index
+            .get(step)
+            .copied()
+            .ok_or_else(|| IllegalFact::NoSuchStep { seq: record.seq, step: step.clone() })
+    }
+
+    fn move_step(
+        &mut self,
+        record: &Record,
+        step: &StepId,
+        fact: Move,
+        to: StepState,
+    ) -> Result<(), IllegalFact> {
+        let at = self.at(record, step)?;
+        let from = self.steps[at].state.phase();
+        if transition::next(from, fact) != Some(to.phase()) {
+            return Err(IllegalFact::Transition {
+                seq: record.seq,
+                step: step.clone(),
+                from,
+                fact,
+            });
+        }
+        self.frontier.moved(at, &to, self.header.plan.steps[at].on_failure);
+        let own = &mut self.steps[at];
+        match fact {
+            Move::Started => {
+                own.attempts += 1;
+                own.first_started.get_or_insert(record.at);
+                own.last_started = Some(record.at);
+                own.doubt = None;
+            }
+            Move::Succeeded | Move::Failed | Move::Skipped | Move::InDoubt => {
+                own.ended = Some(record.at);
+            }
+            _ => {}
+        }
+        own.state = to;
+        Ok(())
+    }
+
+    fn apply_details(&mut self, record: &Record) -> Result<(), IllegalFact> {
+        match &record.event {
+            Event::RunStarted(_) => return Err(IllegalFact::SecondHeader { seq: record.seq }),
+            Event::RunResumed { .. } => self.resumed(),
+            Event::PlanChanged { plan, fingerprint } => self.replan(plan, fingerprint),
+            Event::StageStarted { stage } => self.stage = Some(*stage),
+            Event::Intent { step, intent, undoes } => {
+                let at = self.at(record, step)?;
+                intend(&mut self.steps[at], intent, undoes.as_deref());
+            }
+            Event::Sent { step, key, sent } => {
+                self.effect(record, step, key)?.sent = Some(sent.clone());
+            }
+            Event::Done { step, key, observed, .. } => {
+                let effect = self.effect(record, step, key)?;
+                effect.done = true;
+                effect.observed = Some(observed.clone());
+                self.settled(record, step)?;
+            }
+            Event::NotDone { step, key, certain, .. } => {
+                let before = self.effect(record, step, key)?.intent.before.clone();
+                let at = self.at(record, step)?;
+                let own = &mut self.steps[at];
+                if !*certain {
+                    own.former.entry(key.clone()).or_insert(before);
+                }
+                own.effects.retain(|effect| effect.done || effect.intent.key != *key);
+                own.undo_effects.retain(|(_, effect)| effect.done || effect.intent.key != *key);
+                self.settled(record, step)?;
+            }
+            Event::Asked { step, question } => {
+                let at = self.at(record, step)?;
+                self.steps[at].question = Some((question.clone(), Vec::new()));
+            }
+            Event::PersonActed(request) => self.person(record, request)?,
+            Event::StepSucceeded { step, outputs, evidence } => {
+                let at = self.at(record, step)?;
+                self.steps[at].outputs = outputs.clone();
+                self.steps[at].evidence.clone_from(evidence);
+                self.steps[at].failure = None;
+            }
+            Event::StepFailed { step, failure } | Event::UndoFailed { step, failure } => {
+                let at = self.at(record, step)?;
+                self.steps[at].failure = Some(failure.clone());
+            }
+            Event::StepInDoubt { step, evidence } => {
+                let at = self.at(record, step)?;
+                self.steps[at].doubt = Some(evidence.clone());
+            }
+            Event::PointOfNoReturnCrossed { step } => self.crossed = Some(step.clone()),
+            Event::RollbackStarted { why } => self.rolling_back = Some(why.clone()),
+            Event::RunStopped { stop } => self.stopped = Some(*stop),
+            Event::RunEnded { ending } => self.ended = Some(*ending),
+            Event::StayedUnknown { .. }
+            | Event::TailRepaired { .. }
+            | Event::StepWaiting { .. }
+            | Event::StepStarted { .. }
+            | Event::StepSkipped { .. }
+            | Event::StepHeld { .. }
+            | Event::UndoStarted { .. }
+            | Event::StepUndone { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn effect(
+        &mut self,
+        record: &Record,
+        step: &StepId,
+        key: &str,
+    ) -> Result<&mut RecordedEffect, IllegalFact> {
+        let at = self.at(record, step)?;
+        self.steps[at].effect_mut(key).ok_or_else(|| IllegalFact::NoIntent {
+            seq: record.seq,
+            step: step.clone(),
+            key: key.to_owned(),
+        })
+    }
+
+    /// An effect's outcome became known. A step that was stopped by the doubt alone may go on; three times at most
+    /// without its author's or a person's word, so that a target that loses every reply does not spin.
+    fn settled(&mut self, record: &Record, step: &StepId) -> Result<(), IllegalFact> {
+        let at = self.at(record, step)?;
+        let own = &self.steps[at];
+        let idle = matches!(own.state, StepState::Failed | StepState::Held | StepState::InDoubt)
+            || (matches!(own.state, StepState::Running(_)) && !self.frontier.running.contains(&at));
+        let by_doubt = own.state != StepState::Failed
+            || own.failure.as_ref().is_none_or(|last| last.class == FailureClass::Unknown);
+        let by_doubt =
+            by_doubt && (own.state != StepState::Held || own.attempts == own.attempts_before);
+        let tries = own.attempts - own.attempts_before;
+        let bound = self.header.plan.steps[at].retry.attempts.max(3);
+        if idle
+            && by_doubt
+            && tries < bound
+            && self.rolling_back.is_none()
+            && own.in_doubt().next().is_none()
+        {
+            self.frontier.again(at);
+        }
+        Ok(())
+    }
+
+    /// A new process: what failed may be tried again; what was cut off or is in doubt is settled first.
+    fn resumed(&mut self) {
+        self.paused = false;
+        self.aborted = false;
+        self.stopped = None;
+        self.frontier.running.clear();
+        for at in 0..self.steps.len() {
+            let own = &mut self.steps[at];
+            own.attempts_before = own.attempts;
+            own.refused = None;
+            let again = match own.state {
+                StepState::Failed => {
+                    self.header.plan.steps[at].on_failure != crate::plan::OnFailure::Continue
+                }
+                StepState::Held | StepState::Running(_) | StepState::InDoubt => {
+                    own.in_doubt().next().is_none()
+                }
+                _ => false,
+            };
+            if again && self.rolling_back.is_none() {
+                self.frontier.again(at);
+            }
+        }
+    }
+
+    fn replan(&mut self, plan: &Plan, fingerprint: &str) {
+        let mut old: BTreeMap<&StepId, StepRecord> =
+            self.header.plan.steps.iter().map(|step| &step.id).zip(self.steps.drain(..)).collect();
+        self.steps = plan
+            .steps
+            .iter()
+            .map(|step| old.remove(&step.id).unwrap_or_else(StepRecord::new))
+            .collect();
+        self.header.plan = plan.clone();
+        fingerprint.clone_into(&mut self.header.fingerprint);
+        self.index = index(plan);
+        self.frontier = Frontier::over(plan, &self.steps);
+    }
+
+    fn person(&mut self, record: &Record, request: &PersonRequest) -> Result<(), IllegalFact> {
+        self.taken_up.insert(request.id.clone());
+        let by = request.by.user.clone();
+        match &request.request {
+            Request::Approve { step } => {
+                let at = self.at(record, step)?;
+                let own = &mut self.steps[at];
+                match &mut own.question {
+                    Some((_, yes)) if matches!(own.state, StepState::Running(_)) => {
+                        if yes.iter().all(|(who, _)| *who != by) {
+                            yes.push((by, request.comment.clone()));
+                        }
+                    }
+                    _ => {
+                        own.released = Some(by);
+                        if own.state == StepState::Waiting(Waiting::Hold) {
+                            self.frontier.again(at);
+                        }
+                    }
+                }
+            }
+            Request::Refuse { step } => {
+                let at = self.at(record, step)?;
+                self.steps[at].refused = Some((by, request.comment.clone()));
+            }
+            Request::Pause => self.paused = true,
+            Request::Abort => self.aborted = true,
+            Request::Resolve { step, as_ } => {
+                let at = self.at(record, step)?;
+                self.steps[at].attempts_before = self.steps[at].attempts;
+                if *as_ != Resolution::Skip {
+                    self.frontier.again(at);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index(plan: &Plan) -> BTreeMap<StepId, usize> {
+    plan.steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect()
+}
+
+fn intend(own: &mut StepRecord, intent: &super::Intent, undoes: Option<&str>) {
+    let mut fresh =
+        RecordedEffect { intent: intent.clone(), sent: None, observed: None, done: false };
+    if let (Some(before), None) = (own.former.get(&intent.key), undoes) {
+        fresh.intent.before = before.clone();
+    }
+    match undoes {
+        Some(undone) => {
+            own.undo_effects.retain(|(_, effect)| effect.intent.key != intent.key);
+            own.undo_effects.push((undone.to_owned(), fresh));
+        }
+        None => match own.effects.iter_mut().find(|effect| effect.intent.key == intent.key) {
+            Some(effect) => *effect = fresh,
+            None => own.effects.push(fresh),
+        },
     }
 }

@@ -1,0 +1,181 @@
+//! Appending: the only way facts become durable, and the only source of [`EffectPermit`]s.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::damage::JournalError;
+use super::read::{Head, read};
+use super::{EffectPermit, FILE, record};
+use crate::run::{EffectId, Event, Record, RunState};
+
+/// Bytes asked of the file system ahead of need, so that a full disk is met before an effect and not after it.
+const RESERVE: u64 = 1 << 20;
+
+/// A journal open for appending. One process at a time holds the run's lock.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    head: Head,
+    length: u64,
+    reserved: u64,
+    batch: Vec<u8>,
+    intents: Vec<EffectId>,
+    poisoned: bool,
+}
+
+impl Journal {
+    /// Creates the run's folder and its journal with the first fact, durable on return.
+    pub fn create(run_dir: &Path, first: &Record) -> Result<Self, JournalError> {
+        let path = run_dir.join(FILE);
+        let unwritable = |source| JournalError::Unwritable { path: path.clone(), source };
+        private_dir(run_dir).map_err(unwritable)?;
+        let mut line = Vec::new();
+        let hash = record::encode(first, record::GENESIS, &mut line);
+        let temporary = run_dir.join("journal.new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(unwritable)?;
+        let created = file
+            .write_all(&line)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| sync_dir(run_dir))
+            .and_then(|()| run_dir.parent().map_or(Ok(()), sync_dir));
+        created.map_err(unwritable)?;
+        let length = line.len() as u64;
+        let mut journal = Self {
+            head: Head { records: 1, hash },
+            length,
+            reserved: 0,
+            batch: Vec::with_capacity(1 << 12),
+            intents: Vec::new(),
+            poisoned: false,
+            file,
+            path,
+        };
+        journal.reserve();
+        Ok(journal)
+    }
+
+    /// Opens the journal of a run whose lock is held. A torn tail is kept beside it, cut off and journalled.
+    pub fn open(run_dir: &Path, at: Timestamp) -> Result<(Self, RunState), JournalError> {
+        let reading = read(run_dir, |_, _| {})?;
+        let path = run_dir.join(FILE);
+        let unwritable = |source| JournalError::Unwritable { path: path.clone(), source };
+        let file = OpenOptions::new().append(true).open(&path).map_err(unwritable)?;
+        let mut journal = Self {
+            head: reading.head,
+            length: reading.length,
+            reserved: 0,
+            batch: Vec::with_capacity(1 << 12),
+            intents: Vec::new(),
+            poisoned: false,
+            file,
+            path: path.clone(),
+        };
+        let mut state = reading.state;
+        if !reading.torn.is_empty() {
+            let kept = format!("journal.torn-{}", journal.head.records);
+            let cut = keep(&run_dir.join(&kept), &reading.torn)
+                .and_then(|()| sync_dir(run_dir))
+                .and_then(|()| journal.file.set_len(reading.length))
+                .and_then(|()| journal.file.sync_all());
+            cut.map_err(unwritable)?;
+            let event = Event::TailRepaired { bytes: reading.torn.len() as u64, kept };
+            let repaired = journal.append(at, event);
+            state
+                .apply(&repaired)
+                .map_err(|source| JournalError::Inconsistent { path: path.clone(), source })?;
+            journal.sync()?;
+        }
+        journal.reserve();
+        Ok((journal, state))
+    }
+
+    /// Adds a fact to the batch. It is not durable, and nothing may follow from it, before [`Self::sync`].
+    pub fn append(&mut self, at: Timestamp, event: Event) -> Record {
+        if let Event::Intent { step, intent, .. } = &event {
+            self.intents.push(EffectId { step: step.clone(), key: intent.key.clone() });
+        }
+        let record = Record { seq: self.head.records, at, event };
+        self.head.hash = record::encode(&record, &self.head.hash, &mut self.batch);
+        self.head.records += 1;
+        record
+    }
+
+    /// Makes the batch durable with one write and one `fdatasync`. Only here are permits made: one for each intent in
+    /// the batch.
+    pub fn sync(&mut self) -> Result<Vec<EffectPermit>, JournalError> {
+        if self.poisoned {
+            return Err(JournalError::Poisoned { path: self.path.clone() });
+        }
+        if self.batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let written = self.file.write_all(&self.batch).and_then(|()| self.file.sync_data());
+        if let Err(source) = written {
+            self.poisoned = true;
+            self.intents.clear();
+            return Err(JournalError::Unwritable { path: self.path.clone(), source });
+        }
+        self.length += self.batch.len() as u64;
+        self.batch.clear();
+        if self.length + RESERVE / 2 > self.reserved {
+            self.reserve();
+        }
+        Ok(self.intents.drain(..).map(EffectPermit::after_sync).collect())
+    }
+
+    /// Where it ends, the batch included.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Writes the head beside the journal, whole or not at all.
+    pub fn anchor(&self, run_dir: &Path) -> Result<(), JournalError> {
+        let path = run_dir.join("head.json");
+        let temporary = run_dir.join("head.new");
+        let text = serde_json::to_vec(&self.head).expect("a head is plain data");
+        keep(&temporary, &text)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .and_then(|()| sync_dir(run_dir))
+            .map_err(|source| JournalError::Unwritable { path, source })
+    }
+
+    /// Best effort: where the file system can not reserve, a full disk is met by the append itself.
+    fn reserve(&mut self) {
+        #[cfg(target_os = "linux")]
+        {
+            let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+            if rustix::fs::fallocate(&self.file, flags, self.length, RESERVE).is_ok() {
+                self.reserved = self.length + RESERVE;
+                return;
+            }
+        }
+        self.reserved = u64::MAX;
+    }
+}
+
+/// Creates a folder, and those above it, for its owner only.
+pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

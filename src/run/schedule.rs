@@ -1,0 +1,212 @@
+//! What starts next, given everything folded so far. Pure; called after every batch of facts.
+
+use jiff::Timestamp;
+
+use super::decide::answer;
+use super::{
+    Command, Decision, Ending, Event, FailureClass, RunState, StepError, StepState, Stop, Waiting,
+};
+use crate::clock::since;
+use crate::plan::Plan;
+
+/// What the engine knows beyond the facts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Circumstances {
+    /// A stop was asked for by a signal.
+    pub stopping: Option<Stop>,
+    /// Tasks that have not reported yet: attempts, undos, probes.
+    pub tasks: usize,
+    /// Of these, attempts that wait for people.
+    pub asking: usize,
+    /// Stay although only people can go on.
+    pub wait_for_people: bool,
+}
+
+/// Starts whatever may start, answers whoever waits for people, and says when there is nothing left to do.
+pub fn schedule(state: &RunState, now: Circumstances, at: Timestamp) -> Decision {
+    let mut decision = Decision::default();
+    if state.ended.is_some() {
+        decision.commands.push(Command::Finish);
+        return decision;
+    }
+    answers(state, at, &mut decision);
+    let halting = now.stopping.or(state.aborted.then_some(Stop::Aborted));
+    let halting = halting.or(state.paused.then_some(Stop::Paused));
+    if halting.is_none() {
+        if state.rolling_back.is_some() {
+            undo(state, now, &mut decision);
+        } else {
+            start(state, at, &mut decision);
+        }
+    }
+    if decision.facts.is_empty() && decision.commands.iter().all(passive) {
+        finish(state, now, halting, &mut decision);
+    }
+    decision
+}
+
+fn passive(command: &Command) -> bool {
+    matches!(command, Command::WakeAt(_))
+}
+
+fn answers(state: &RunState, at: Timestamp, decision: &mut Decision) {
+    for &index in &state.frontier.running {
+        if let Some((question, _)) = &state.steps[index].question {
+            let step = &state.plan().steps[index].id;
+            if let Some(answer) = answer(state, step, question, at) {
+                decision.commands.push(Command::Answer(step.clone(), answer));
+            }
+        }
+    }
+}
+
+fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
+    let plan = state.plan();
+    let mut room = usize::try_from(plan.parallel)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(state.frontier.running.len());
+    let mut stage = state.stage;
+    for &index in &state.frontier.startable {
+        if room == 0 {
+            break;
+        }
+        let (planned, own) = (&plan.steps[index], &state.steps[index]);
+        if own.in_doubt().next().is_some() {
+            continue;
+        }
+        if let StepState::Waiting(Waiting::Backoff { until }) = own.state
+            && at < until
+        {
+            decision.commands.push(Command::WakeAt(until));
+            continue;
+        }
+        let id = planned.id.clone();
+        if planned.hold_before && own.released.is_none() {
+            if own.state != StepState::Waiting(Waiting::Hold) {
+                let waiting = Waiting::Hold;
+                decision.facts.push(Event::StepWaiting { step: id, waiting });
+            }
+            continue;
+        }
+        if stage.is_none_or(|under_way| under_way < planned.stage) {
+            stage = Some(planned.stage);
+            decision.facts.push(Event::StageStarted { stage: planned.stage });
+        }
+        match window(plan, index, at) {
+            Gate::Open => {
+                let attempt = own.attempts + 1;
+                decision.facts.push(Event::StepStarted { step: id, attempt });
+                decision.commands.push(Command::Start(index));
+                room -= 1;
+            }
+            Gate::NotYet(opens) => {
+                let waiting = Waiting::Window { opens };
+                if own.state != StepState::Waiting(waiting.clone()) {
+                    decision.facts.push(Event::StepWaiting { step: id, waiting });
+                }
+                decision.commands.push(Command::WakeAt(opens));
+            }
+            Gate::Closed(failure) => {
+                let attempt = own.attempts + 1;
+                decision.facts.push(Event::StepStarted { step: id.clone(), attempt });
+                decision.facts.push(Event::StepFailed { step: id.clone(), failure });
+                decision.facts.push(Event::StepHeld { step: id });
+            }
+        }
+    }
+}
+
+enum Gate {
+    Open,
+    NotYet(Timestamp),
+    Closed(StepError),
+}
+
+fn window(plan: &Plan, index: usize, at: Timestamp) -> Gate {
+    let planned = &plan.steps[index];
+    let Some(window) = plan.window.as_ref().filter(|_| planned.in_window) else {
+        return Gate::Open;
+    };
+    if at < window.opens {
+        return Gate::NotYet(window.opens);
+    }
+    if since(at, window.closes) > window.rollback_reserve {
+        return Gate::Open;
+    }
+    Gate::Closed(
+        StepError::new(
+            FailureClass::Refused,
+            "MIG0703",
+            format!("start {} inside the window", planned.id),
+            "the step was not started and changed nothing",
+        )
+        .cause(format!(
+            "it is {at:.0}; the window closes at {:.0} and its last {} min are kept for going back",
+            window.closes,
+            window.rollback_reserve.as_secs() / 60
+        ))
+        .hint("agree a new window, write it into the runbook, then resume with --accept-changes; or roll back"),
+    )
+}
+
+/// Takes steps back one at a time, last first, once every attempt and probe has reported.
+fn undo(state: &RunState, now: Circumstances, decision: &mut Decision) {
+    if now.tasks > 0 {
+        return;
+    }
+    let next = (0..state.steps.len()).rev().find(|&index| {
+        let own = &state.steps[index];
+        own.has_effects() && !matches!(own.state, StepState::Undone | StepState::UndoFailed)
+            || own.state == StepState::Undoing
+    });
+    if let Some(index) = next {
+        let step = state.plan().steps[index].id.clone();
+        decision.facts.push(Event::UndoStarted { step });
+        decision.commands.push(Command::Undo(index));
+    }
+}
+
+fn finish(state: &RunState, now: Circumstances, halting: Option<Stop>, decision: &mut Decision) {
+    let waits = decision.commands.iter().any(|command| matches!(command, Command::WakeAt(_)));
+    if let Some(stop) = halting {
+        if now.tasks == 0 {
+            decision.facts.push(Event::RunStopped { stop });
+            decision.commands.push(Command::Finish);
+        } else if now.tasks == now.asking {
+            decision.commands.push(Command::Cancel);
+        }
+        return;
+    }
+    if now.tasks > now.asking || waits {
+        return;
+    }
+    if state.rolling_back.is_some() {
+        let left = state
+            .steps
+            .iter()
+            .any(|own| own.state == StepState::UndoFailed || own.in_doubt().next().is_some());
+        let ending = if left { Ending::RollbackIncomplete } else { Ending::RolledBack };
+        decision.facts.push(Event::RunEnded { ending });
+        decision.commands.push(Command::Finish);
+        return;
+    }
+    let held = state
+        .frontier
+        .startable
+        .iter()
+        .any(|&index| state.steps[index].state == StepState::Waiting(Waiting::Hold));
+    let stop = if state.frontier.unfinished == 0 {
+        decision.facts.push(Event::RunEnded { ending: Ending::Completed });
+        decision.commands.push(Command::Finish);
+        return;
+    } else if now.asking > 0 || held {
+        if now.wait_for_people {
+            return;
+        }
+        Stop::WaitsForPerson
+    } else {
+        Stop::Halted
+    };
+    decision.facts.push(Event::RunStopped { stop });
+    decision.commands.push(Command::Finish);
+}
