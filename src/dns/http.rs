@@ -9,6 +9,7 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, RequestBuilder, Url};
+use rustls_pki_types::CertificateDer;
 
 use super::network::{CONNECT_WAIT, Names};
 use crate::journal::EffectPermit;
@@ -26,7 +27,7 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    pub(super) fn new(names: &Names, authorities: &[Certificate]) -> Self {
+    pub(super) fn new(names: &Names, authorities: &[CertificateDer<'_>]) -> Self {
         Self {
             names: names.clone(),
             http: client(names, 80, authorities),
@@ -62,13 +63,16 @@ impl HttpClient {
     }
 }
 
-fn client(names: &Names, default_port: u16, authorities: &[Certificate]) -> Client {
+fn client(names: &Names, default_port: u16, authorities: &[CertificateDer<'_>]) -> Client {
+    let authorities = authorities
+        .iter()
+        .map(|der| Certificate::from_der(der).expect("a certificate that was read from PEM"));
     let mut builder = Client::builder()
         .user_agent(concat!("migrate/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_WAIT)
         .read_timeout(READ_WAIT)
         .redirect(Policy::limited(3))
-        .tls_certs_merge(authorities.iter().cloned())
+        .tls_certs_merge(authorities)
         .dns_resolver(Resolver { names: names.clone(), default_port });
     if names.resolver.is_some() {
         // A proxy would resolve names elsewhere.

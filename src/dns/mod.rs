@@ -7,14 +7,17 @@
 //!
 //! Nothing here changes anything anywhere.
 
+pub mod endpoint;
 pub mod http;
 pub mod network;
 pub mod query;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod testing;
+mod tls;
 pub mod truth;
 
+pub use endpoint::{Endpoint, Health, Reading};
 pub use http::HttpClient;
 pub use network::{LookupError, Network};
 pub use query::{Mode, QueryError, Reply, ask};

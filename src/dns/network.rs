@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use domain::base::Rtype;
 use domain::base::iana::Rcode;
-use reqwest::Certificate;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::{self, PemObject as _};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::http::HttpClient;
 use super::query::{Mode, QueryError, Reply, ask};
@@ -26,7 +28,7 @@ const ALIASES_MAX: usize = 8;
 pub struct Network {
     names: Names,
     /// Certificate authorities trusted besides the system's.
-    authorities: Vec<Certificate>,
+    authorities: Arc<[CertificateDer<'static>]>,
     client: Arc<OnceLock<HttpClient>>,
 }
 
@@ -83,8 +85,8 @@ impl Network {
     }
 
     /// Trusts the authorities in this PEM besides the system's.
-    pub fn with_ca(self, pem: &[u8]) -> Result<Self, reqwest::Error> {
-        let authorities = Certificate::from_pem_bundle(pem)?;
+    pub fn with_ca(self, pem: &[u8]) -> Result<Self, pem::Error> {
+        let authorities = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>()?;
         Ok(Self { names: self.names, authorities, client: Arc::default() })
     }
 
@@ -124,8 +126,15 @@ impl Network {
         self.client.get_or_init(|| HttpClient::new(&self.names, &self.authorities))
     }
 
-    /// Connects to a host; the port is taken as written. Tries every address in turn.
+    /// Opens a TLS connection and verifies the certificate for this host; nothing is sent over it.
+    pub async fn tls_connect(&self, host: &str, port: u16) -> io::Result<TlsStream<TcpStream>> {
+        let stream = self.tcp_connect(host, port).await?;
+        super::tls::handshake(stream, host, &self.authorities).await
+    }
+
+    /// Connects to a host, on the mapped port where it is a default port. Tries every address in turn.
     pub async fn tcp_connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let port = self.port(port);
         let addresses = self.lookup(host).await.map_err(io::Error::other)?;
         let mut last = io::Error::other("no address");
         for address in addresses {

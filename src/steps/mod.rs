@@ -77,7 +77,7 @@ macro_rules! kinds {
     };
 }
 
-kinds![notify, files_sync, verify_files];
+kinds![notify, files_sync, verify_files, http_check, net_check];
 
 /// The kind of that name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
