@@ -6,6 +6,7 @@ pub mod clock;
 pub mod diagnostic;
 pub mod dns;
 pub mod files;
+pub mod http;
 pub mod journal;
 pub mod plan;
 pub mod run;

@@ -358,7 +358,7 @@ mod tests {
         async fn sync(&self, delete_extra: bool) -> Result<SyncReport, SyncError> {
             let plan = self.plan(Differs::default()).await;
             let stores = (&self.store("source"), &self.store("target"));
-            let (permit, cancel) = (EffectPermit::for_test(), CancellationToken::new());
+            let (permit, cancel) = (EffectPermit::for_test("key"), CancellationToken::new());
             let progress = self.progress();
             carry_out(&plan, stores, delete_extra, &progress, &permit, &cancel, &|_, _| ()).await
         }
@@ -415,7 +415,7 @@ mod tests {
     async fn a_cancelled_sync_leaves_no_file_under_its_own_name() {
         let trees = Trees::new();
         let plan = trees.plan(Differs::default()).await;
-        let (permit, cancel) = (EffectPermit::for_test(), CancellationToken::new());
+        let (permit, cancel) = (EffectPermit::for_test("key"), CancellationToken::new());
         cancel.cancel();
         let stores = (&trees.store("source"), &trees.store("target"));
         let stopped =

@@ -32,8 +32,8 @@ impl EffectPermit {
 
     /// For unit tests of what takes a permit; exists in no other build.
     #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self::after_sync(EffectId { step: "step".into(), key: "key".to_owned() })
+    pub(crate) fn for_test(key: &str) -> Self {
+        Self::after_sync(EffectId { step: "step".into(), key: key.to_owned() })
     }
 
     /// The effect this permit is for.

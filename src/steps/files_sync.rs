@@ -258,3 +258,56 @@ fn outcome(observed: &Value) -> Outcome {
         .collect();
     Outcome { outputs, evidence }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::testing::Bench;
+    use super::*;
+
+    fn bench(with: &Value) -> Bench {
+        let systems = json!({ "a": { "folder": "source" }, "b": { "folder": "target" } });
+        let bench = Bench::new("files.sync", with, &systems);
+        fs::create_dir(bench.folder.path().join("source")).expect("a folder");
+        fs::write(bench.folder.path().join("source/one"), "1").expect("a file");
+        bench
+    }
+
+    #[tokio::test]
+    async fn a_tree_is_one_effect_and_a_second_attempt_does_nothing() {
+        let bench = bench(&json!({ "source": "a", "target": "b" }));
+        let outcome = bench.perform().await.expect("copied");
+        assert_eq!(outcome.outputs["files"], json!(1));
+        assert_eq!(bench.perform().await.expect("done already"), outcome);
+        let [effect] = &bench.effects.recorded()[..] else { panic!("one effect") };
+        assert!(matches!(bench.step().probe(&bench.cx, effect).await, Verdict::Done { .. }));
+        fs::write(bench.folder.path().join("source/two"), "2").expect("a file");
+        assert_eq!(bench.step().probe(&bench.cx, effect).await, Verdict::NotDone);
+    }
+
+    #[tokio::test]
+    async fn a_preview_makes_no_folder() {
+        let bench = bench(&json!({ "source": "a", "target": "b" }));
+        let preview = bench.step().preview(&bench.cx).await.expect("a preview");
+        assert_eq!(preview.changes[0].after.as_deref(), Some("1 files (1 bytes) copied"));
+        assert!(!bench.folder.path().join("target").exists());
+        assert!(!bench.cx.world.progress_dir.exists());
+    }
+
+    #[tokio::test]
+    async fn links_are_evidence_that_does_not_hold() {
+        let bench = bench(&json!({ "source": "a", "target": "b" }));
+        std::os::unix::fs::symlink("one", bench.folder.path().join("source/link")).expect("a link");
+        let outcome = bench.perform().await.expect("copied");
+        assert_eq!(outcome.evidence[1].detail, "1; first link: a symbolic link to one, not followed");
+        assert!(!outcome.evidence[1].holds);
+    }
+
+    #[tokio::test]
+    async fn a_system_of_another_kind_is_named() {
+        let bench = bench(&json!({ "source": "a", "target": "c" }));
+        let error = bench.perform().await.expect_err("no system");
+        assert_eq!((error.code.as_str(), error.known.as_str()), ("MIG0307", "there is no system `c`"));
+    }
+}

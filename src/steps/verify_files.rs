@@ -165,3 +165,55 @@ impl Step for With {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::testing::Bench;
+    use super::*;
+
+    fn bench(files: &[(&str, &str)]) -> Bench {
+        let systems = json!({ "a": { "folder": "source" }, "b": { "folder": "target" } });
+        let bench =
+            Bench::new("verify.files", &json!({ "source": "a", "target": "b" }), &systems);
+        for side in ["source", "target"] {
+            fs::create_dir(bench.folder.path().join(side)).expect("a folder");
+        }
+        for (path, text) in files {
+            fs::write(bench.folder.path().join(path), text).expect("a file");
+        }
+        bench
+    }
+
+    #[tokio::test]
+    async fn only_all_equal_succeeds() {
+        let equal = bench(&[("source/a", "1"), ("target/a", "1")]);
+        let outcome = equal.perform().await.expect("equal");
+        assert!(outcome.evidence[0].holds);
+        let different = bench(&[("source/a", "1"), ("target/a", "2")]);
+        let error = different.perform().await.expect_err("different");
+        assert_eq!((error.class, error.code.as_str()), (FailureClass::Mismatch, "MIG0304"));
+    }
+
+    #[tokio::test]
+    async fn twenty_differences_are_named() {
+        let names: Vec<String> = (0..25).map(|at| format!("source/{at:02}")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+        let error = bench(&files).perform().await.expect_err("all missing");
+        assert_eq!(error.causes.len(), 21);
+        assert_eq!(error.causes[0], "00: missing at the target");
+        assert_eq!(error.causes[20], "and 5 more");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_compared_does_not_open_the_gate() {
+        let bench = bench(&[("source/a", "1"), ("target/a", "1")]);
+        std::os::unix::fs::symlink("a", bench.folder.path().join("source/b")).expect("a link");
+        std::os::unix::fs::symlink("a", bench.folder.path().join("target/b")).expect("a link");
+        let error = bench.perform().await.expect_err("not compared");
+        assert_eq!(error.class, FailureClass::Mismatch);
+        let preview = bench.step().preview(&bench.cx).await.expect("a preview");
+        assert_eq!(preview.readings[0].verdict, "not compared");
+    }
+}

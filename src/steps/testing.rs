@@ -1,0 +1,148 @@
+//! A world for one step, and effects that are written down in memory: what unit tests of kinds need.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{Effects, Granted, Outcome, PerformCx, Progress, Step, StepCx, StepError, World};
+use crate::clock::Clock;
+use crate::journal::EffectPermit;
+use crate::run::{Answer, Intent, Question, RecordedEffect, RunId, Sent, StepId};
+
+/// One step in a world of its own. The step's id is `step`; relative paths start in a temporary folder.
+pub(super) struct Bench {
+    pub(super) cx: StepCx,
+    pub(super) effects: Recorder,
+    pub(super) folder: TempDir,
+    step: Box<dyn Step>,
+}
+
+impl Bench {
+    /// A step of that kind with these parameters and systems.
+    pub(super) fn new(kind: &str, with: &Value, systems: &Value) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let plan =
+            json!({ "format": 1, "wave": "wave", "parallel": 1, "systems": systems, "steps": [] });
+        let step = json!({
+            "id": "step", "stage": "release", "uses": kind, "with": with, "after": [],
+            "retry": { "attempts": 1, "backoff": 0.0 }, "class": "action", "repeat": "repeatable",
+            "undo": "leaves_in_place", "source": ["runbook.yaml", 1],
+        });
+        let world = World {
+            run: RunId::new("run"),
+            plan: serde_json::from_value(plan).expect("a plan"),
+            clock: Clock::skipping_from(Timestamp::UNIX_EPOCH),
+            network: crate::dns::Network::default(),
+            azure: crate::azure::Azure,
+            secrets: crate::diagnostic::redact::Secrets::default(),
+            base: folder.path().to_owned(),
+            progress_dir: folder.path().join("progress"),
+            sandbox: None,
+        };
+        let cx = StepCx {
+            world: Arc::new(world),
+            step: serde_json::from_value(step).expect("a step"),
+            outputs: Arc::default(),
+            recorded: Vec::new(),
+            others: Arc::default(),
+            first_started: Timestamp::UNIX_EPOCH,
+            cancel: CancellationToken::new(),
+            progress: Progress::new(StepId::new("step"), None),
+        };
+        let kind = super::kind(kind).expect("a kind of that name");
+        let step = (kind.build)(with).expect("parameters that fit");
+        Self { cx, effects: Recorder::default(), folder, step }
+    }
+
+    /// The step.
+    pub(super) fn step(&self) -> &dyn Step {
+        &*self.step
+    }
+
+    /// One attempt.
+    pub(super) async fn perform(&self) -> Result<Outcome, StepError> {
+        let mut busy = self.cx.clock().busy();
+        let mut cx = PerformCx { read: &self.cx, effects: &self.effects, busy: &mut busy };
+        self.step.perform(&mut cx).await
+    }
+}
+
+/// Effects in memory.
+#[derive(Default)]
+pub(super) struct Recorder {
+    recorded: Mutex<Vec<RecordedEffect>>,
+    not_done: Mutex<BTreeMap<String, String>>,
+    /// What people will say.
+    pub(super) answer: Mutex<Option<Answer>>,
+    /// What they were asked.
+    pub(super) asked: Mutex<Vec<Question>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Recorder {
+    /// Effects in the order of their first intent.
+    pub(super) fn recorded(&self) -> Vec<RecordedEffect> {
+        lock(&self.recorded).clone()
+    }
+
+    /// Why the effect of that key did not happen.
+    pub(super) fn why_not(&self, key: &str) -> Option<String> {
+        lock(&self.not_done).get(key).cloned()
+    }
+
+    fn with(&self, key: &str, change: impl FnOnce(&mut RecordedEffect)) {
+        let mut recorded = lock(&self.recorded);
+        let effect = recorded.iter_mut().find(|effect| effect.intent.key == key);
+        change(effect.expect("an intent before anything else"));
+    }
+}
+
+#[async_trait]
+impl Effects for Recorder {
+    async fn intend(&self, intent: Intent) -> Result<Granted, StepError> {
+        let mut recorded = lock(&self.recorded);
+        let key = intent.key.clone();
+        match recorded.iter_mut().find(|effect| effect.intent.key == key) {
+            Some(RecordedEffect { done: true, observed: Some(observed), .. }) => {
+                return Ok(Granted::AlreadyDone(observed.clone()));
+            }
+            Some(known) => known.intent = intent,
+            None => {
+                recorded.push(RecordedEffect { intent, sent: None, observed: None, done: false })
+            }
+        }
+        Ok(Granted::Permit(EffectPermit::for_test(&key)))
+    }
+
+    async fn sent(&self, permit: &EffectPermit, sent: Sent) -> Result<(), StepError> {
+        self.with(&permit.effect().key, |effect| effect.sent = Some(sent));
+        Ok(())
+    }
+
+    async fn done(&self, permit: EffectPermit, observed: Value) -> Result<(), StepError> {
+        self.with(&permit.effect().key, |effect| {
+            effect.done = true;
+            effect.observed = Some(observed);
+        });
+        Ok(())
+    }
+
+    async fn not_done(&self, permit: EffectPermit, why: &str) -> Result<(), StepError> {
+        lock(&self.not_done).insert(permit.effect().key.clone(), why.to_owned());
+        Ok(())
+    }
+
+    async fn ask(&self, question: Question) -> Result<Answer, StepError> {
+        lock(&self.asked).push(question);
+        let nobody = Answer { approved: false, people: Vec::new(), comments: Vec::new() };
+        Ok(lock(&self.answer).clone().unwrap_or(nobody))
+    }
+}
