@@ -85,6 +85,7 @@ kinds! {
     approval,
     net_check,
     http_check,
+    monitor,
     files_sync,
     verify_files,
 }
