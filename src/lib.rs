@@ -10,4 +10,5 @@ pub mod http;
 pub mod journal;
 pub mod plan;
 pub mod run;
+pub mod sandbox;
 pub mod steps;

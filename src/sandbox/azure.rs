@@ -1,0 +1,147 @@
+//! The HTTPS listener: authority, cloud metadata and ARM on one port, as `az cloud register` finds them.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::http::{Method, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::arm::{self, guid};
+use super::core::Core;
+use super::http::{Answer, Reply, Request, Site};
+use super::ledger::{Cause, Entry};
+use super::scenario::TENANT;
+use super::store::World;
+use crate::clock::Clock;
+
+/// The application that every sandbox's service principal is.
+pub const CLIENT: &str = "00000000-0000-0000-0000-00000000c11e";
+
+/// ARM and its authority.
+#[derive(Debug)]
+pub(super) struct AzureSite {
+    pub(super) core: Arc<Core>,
+    /// `https://localhost:port`.
+    pub(super) base: String,
+}
+
+impl Site for AzureSite {
+    async fn answer(&self, request: Request) -> Answer {
+        if let Some(reply) = self.authority(&request) {
+            return Answer::Reply(reply);
+        }
+        let base = self.base.clone();
+        let path = request.path.clone();
+        let provider = move |core: &Core, world: &World, request: &Request, now| {
+            let outcome = arm::handle(world, core.scenario(), request, now, core.began(), &base);
+            (outcome.reply, outcome.changes)
+        };
+        self.core.answer(path, request, provider).await
+    }
+}
+
+impl AzureSite {
+    /// What needs no token.
+    fn authority(&self, request: &Request) -> Option<Reply> {
+        let path = request.path.trim_matches('/').to_ascii_lowercase();
+        let segments: Vec<&str> = path.split('/').collect();
+        let base = &self.base;
+        let body = match (&request.method, segments.as_slice()) {
+            (&Method::GET, ["metadata", "endpoints"]) => metadata(base),
+            (&Method::GET, [tenant, "v2.0", ".well-known", "openid-configuration"]) => json!({
+                "issuer": format!("{base}/{tenant}/v2.0"),
+                "authorization_endpoint": format!("{base}/{tenant}/oauth2/v2.0/authorize"),
+                "token_endpoint": format!("{base}/{tenant}/oauth2/v2.0/token"),
+                "jwks_uri": format!("{base}/{tenant}/discovery/v2.0/keys"),
+                "tenant_region_scope": "EU", "cloud_instance_name": "localhost",
+                "response_types_supported": ["code"], "subject_types_supported": ["pairwise"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            }),
+            (&Method::POST, [_, "oauth2", "v2.0", "token"]) => {
+                let form = url::form_urlencoded::parse(&request.body);
+                let client = form.into_owned().find(|(key, _)| key == "client_id");
+                let client = client.map_or_else(|| CLIENT.to_owned(), |(_, id)| id);
+                let token = token(base, &client, None);
+                json!({ "token_type": "Bearer", "expires_in": 86_399, "ext_expires_in": 86_399, "access_token": token })
+            }
+            _ => return None,
+        };
+        Some(Reply::json(StatusCode::OK, &body))
+    }
+}
+
+fn metadata(base: &str) -> Value {
+    json!({
+        "name": "MigrateSandbox", "portal": base, "resourceManager": format!("{base}/"),
+        "graph": format!("{base}/graph/"), "graphAudience": format!("{base}/graph/"),
+        "microsoftGraphResourceId": format!("{base}/msgraph/"), "sqlManagement": format!("{base}/sql/"),
+        "batch": format!("{base}/batch/"), "gallery": format!("{base}/gallery/"), "media": format!("{base}/media/"),
+        "vmImageAliasDoc": format!("{base}/aliases.json"), "activeDirectoryDataLake": format!("{base}/datalake/"),
+        "authentication": {
+            "loginEndpoint": base, "audiences": [format!("{base}/"), base], "tenant": TENANT,
+            "identityProvider": "AAD",
+        },
+        "suffixes": {
+            "storage": "core.sandbox.invalid", "keyVaultDns": "vault.sandbox.invalid",
+            "sqlServerHostname": "database.sandbox.invalid",
+            "azureDataLakeStoreFileSystem": "adls.sandbox.invalid",
+            "azureDataLakeAnalyticsCatalogAndJob": "adla.sandbox.invalid",
+            "acrLoginServer": "acr.sandbox.invalid", "mysqlServerEndpoint": "mysql.sandbox.invalid",
+            "postgresqlServerEndpoint": "postgres.sandbox.invalid",
+        },
+    })
+}
+
+/// A JWT in form only: clients read its claims, and nobody but this sandbox takes it.
+pub(super) fn token(audience: &str, client: &str, identity: Option<&str>) -> String {
+    let now = Clock::system().now().as_second();
+    let mut claims = json!({
+        "aud": audience, "iss": format!("{audience}/{TENANT}/"), "iat": now, "nbf": now, "exp": now + 86_400,
+        "appid": client, "oid": guid(client), "sub": guid(client), "tid": TENANT, "idtyp": "app", "ver": "1.0",
+    });
+    if let Some(resource) = identity {
+        claims["xms_mirid"] = json!(resource);
+    }
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.", part(&json!({ "alg": "none", "typ": "JWT" })), part(&claims))
+}
+
+/// Who sent a request, by the token's claims; a person's name before an application's id.
+fn caller(request: &Request) -> Option<String> {
+    let token = request.header("authorization")?.strip_prefix("Bearer ")?;
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    ["upn", "appid"].iter().find_map(|name| claims[name].as_str()).map(str::to_owned)
+}
+
+/// The ledger's record of a request, before its answer is known.
+pub(super) fn entry(request: &Request, seq: u64, at: jiff::Timestamp, path: String) -> Entry {
+    let header = |name: &str| request.header(name).map(str::to_owned);
+    Entry {
+        seq,
+        at,
+        cause: Cause::Request,
+        method: request.method.to_string(),
+        path,
+        body: hex(&Sha256::digest(&request.body)),
+        request_id: header("idempotency-key").or_else(|| header("x-ms-client-request-id")),
+        if_match: header("if-match"),
+        if_none_match: header("if-none-match"),
+        caller: caller(request),
+        status: 0,
+        fault: None,
+        changed: false,
+        changes: super::ledger::Changes::new(),
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        use std::fmt::Write;
+        write!(text, "{byte:02x}").expect("writing to a string does not fail");
+        text
+    })
+}

@@ -1,0 +1,184 @@
+//! A world to rehearse in: an Azure over HTTPS, DNS, applications and an estate, all on loopback, in one folder.
+//!
+//! [`Sandbox::start`] brings it up. Whatever it answers to a changing request is durable before the answer leaves, so a
+//! killed process starts again into the same world on the same ports. Nothing outside the folder is touched, nothing but
+//! loopback is bound, and the client code that talks to it is the client code of a real run.
+
+mod arm;
+mod azure;
+mod core;
+mod disk;
+mod dns;
+mod error;
+mod faults;
+mod home;
+mod http;
+mod identity;
+pub mod ledger;
+pub mod scenario;
+mod sockets;
+mod store;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use azure::CLIENT;
+pub use error::SandboxError;
+pub use home::{ESTATE_FOLDER, Ports, estate};
+pub use scenario::{SUBSCRIPTION, Scenario, TENANT};
+
+use self::core::Core;
+use crate::clock::Clock;
+use crate::dns::Network;
+
+/// How a client finds the sandbox's Azure.
+#[derive(Debug, Clone)]
+pub struct AzureEndpoints {
+    /// ARM: `https://localhost:port`.
+    pub arm: String,
+    /// Authority: the same host; tokens at `{authority}/{tenant}/oauth2/v2.0/token`.
+    pub authority: String,
+    /// Managed identity, plain HTTP: the value for `IDENTITY_ENDPOINT`.
+    pub identity: String,
+    /// The certificate authority to trust, PEM.
+    pub ca_pem: String,
+    /// Tenant id.
+    pub tenant: &'static str,
+    /// Client id; any secret is right.
+    pub client: &'static str,
+    /// A secret that is none.
+    pub secret: &'static str,
+    /// Subscription id.
+    pub subscription: &'static str,
+}
+
+/// A running sandbox. Dropping it ends its servers at once; [`Sandbox::stop`] ends them in order.
+#[derive(Debug)]
+pub struct Sandbox {
+    /// How a client finds its Azure.
+    pub azure: AzureEndpoints,
+    /// Names and ports as a run in this sandbox sees them.
+    pub network: Network,
+    /// Where relative paths of a runbook start: the estate.
+    pub base: PathBuf,
+    /// The ledger.
+    pub ledger: PathBuf,
+    /// Loopback ports, kept over restarts.
+    pub ports: Ports,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    _lock: File,
+}
+
+impl Sandbox {
+    /// Starts the sandbox in `dir`. A folder that holds one already goes on with its own scenario and ports, whatever
+    /// `scenario` says.
+    pub async fn start(dir: &Path, scenario: Scenario, clock: Clock) -> Result<Self, SandboxError> {
+        let lock = home::take(dir)?;
+        tls::ensure(dir)?;
+        let (settings, sockets) = match home::settings(dir)? {
+            Some(settings) => {
+                let sockets = sockets::bind(settings.ports).await?;
+                (settings, sockets)
+            }
+            None => {
+                let (ports, sockets) = sockets::bind_new().await?;
+                let settings = home::Settings { began: clock.now(), ports, scenario };
+                home::keep(dir, &settings)?;
+                (settings, sockets)
+            }
+        };
+        let core = Core::open(store::Store::open(dir)?, settings.scenario, settings.began, clock)?;
+        let sandbox = Self {
+            azure: endpoints(dir, settings.ports)?,
+            network: network(settings.ports),
+            base: estate(dir),
+            ledger: dir.join(ledger::LEDGER_FILE),
+            ports: settings.ports,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            _lock: lock,
+        };
+        sandbox.serve(dir, sockets, &Arc::new(core))?;
+        Ok(sandbox)
+    }
+
+    fn serve(
+        &self,
+        dir: &Path,
+        sockets: sockets::Sockets,
+        core: &Arc<Core>,
+    ) -> Result<(), SandboxError> {
+        let azure = azure::AzureSite { core: Arc::clone(core), base: self.azure.arm.clone() };
+        let tls = Some(tls::acceptor(dir)?);
+        self.tasks.spawn(http::serve(sockets.azure, tls, Arc::new(azure), self.stop.clone()));
+        let identity = identity::IdentitySite { audience: self.azure.arm.clone() };
+        self.tasks.spawn(http::serve(
+            sockets.identity,
+            None,
+            Arc::new(identity),
+            self.stop.clone(),
+        ));
+        for socket in sockets.dns_udp {
+            self.tasks.spawn(dns::serve_udp(socket, Arc::clone(core), self.stop.clone()));
+        }
+        for listener in sockets.dns_tcp {
+            self.tasks.spawn(dns::serve_tcp(listener, Arc::clone(core), self.stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// When a skipping clock has to start: the last time this world has seen, else the scenario's start.
+    pub fn opening_time(dir: &Path, scenario: &Scenario) -> Result<Timestamp, SandboxError> {
+        Ok(Self::last_time(dir)?.unwrap_or(scenario.start))
+    }
+
+    /// The sandbox's time at its last change; `None` before its first start.
+    pub fn last_time(dir: &Path) -> Result<Option<Timestamp>, SandboxError> {
+        ledger::last_time(dir)
+    }
+
+    /// Stops the servers; requests under way are answered first.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn endpoints(dir: &Path, ports: Ports) -> Result<AzureEndpoints, SandboxError> {
+    let ca = dir.join(tls::CA_FILE);
+    let base = format!("https://localhost:{}", ports.azure);
+    Ok(AzureEndpoints {
+        arm: base.clone(),
+        authority: base,
+        identity: format!("http://127.0.0.1:{}/msi/token", ports.identity),
+        ca_pem: std::fs::read_to_string(&ca).map_err(SandboxError::file("read", &ca))?,
+        tenant: TENANT,
+        client: CLIENT,
+        secret: "any-secret-is-right",
+        subscription: SUBSCRIPTION,
+    })
+}
+
+fn network(ports: Ports) -> Network {
+    let resolver = SocketAddr::from((sockets::NAME_SERVERS[0], ports.dns));
+    Network::new(Some(resolver), BTreeMap::from([(80, ports.http), (53, ports.dns)]))
+}
