@@ -1,0 +1,123 @@
+//! The activity log (2015-04-01): what was changed in a scope, by whom.
+//!
+//! Events arrive minutes late and in any order, so a watch looks back over a margin and knows events by `eventDataId`.
+//! Reads are not logged. The service keeps ninety days.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ArmError, Azure, Wait};
+use crate::clock::since;
+
+/// Which events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivityFilter {
+    /// First moment.
+    pub from: Timestamp,
+    /// Last moment.
+    pub until: Timestamp,
+    /// Only events of this resource group of the runbook's subscription.
+    pub resource_group: Option<String>,
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActivityEvent {
+    /// `eventDataId`: the identity of the event, the same on every page and in every answer.
+    pub id: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// When the log learnt of it, where it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitted: Option<Timestamp>,
+    /// `Microsoft.Network/dnsZones/CNAME/write`.
+    pub operation: String,
+    /// `Started`, `Accepted`, `Succeeded`, `Failed`, …
+    pub status: String,
+    /// User, application or empty.
+    pub caller: String,
+    /// The resource, in the service's casing.
+    pub resource_id: String,
+    /// Joins the events of one change.
+    pub correlation_id: String,
+    /// `x-ms-client-request-id` of the request, where the log has it: changes of our own carry ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_request_id: Option<String>,
+}
+
+/// What the service keeps; it refuses to look further back.
+const KEPT: Duration = Duration::from_hours(24 * 90);
+
+impl ActivityEvent {
+    fn from_body(body: &Value) -> Option<Self> {
+        let text = |pointer: &str| {
+            body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let time = |key: &str| body.get(key).and_then(Value::as_str).and_then(|at| at.parse().ok());
+        Some(Self {
+            id: body.get("eventDataId")?.as_str()?.to_owned(),
+            at: time("eventTimestamp")?,
+            submitted: time("submissionTimestamp"),
+            operation: text("/operationName/value"),
+            status: text("/status/value"),
+            caller: text("/caller"),
+            resource_id: text("/resourceId"),
+            correlation_id: text("/correlationId"),
+            client_request_id: Some(text("/httpRequest/clientRequestId"))
+                .filter(|id| !id.is_empty()),
+        })
+    }
+
+    /// Whether the resource of the event lies in `scope`.
+    pub fn within(&self, scope: &super::ResourceId) -> bool {
+        let (inner, outer) =
+            (self.resource_id.to_ascii_lowercase(), scope.as_str().to_ascii_lowercase());
+        inner.strip_prefix(&outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl ActivityFilter {
+    fn expression(&self) -> String {
+        let mut filter =
+            format!("eventTimestamp ge '{}' and eventTimestamp le '{}'", self.from, self.until);
+        if let Some(group) = &self.resource_group {
+            filter.push_str(&format!(" and resourceGroupName eq '{}'", group.replace('\'', "''")));
+        }
+        filter
+    }
+}
+
+impl Azure {
+    /// Events of the runbook's subscription, each once, oldest first.
+    pub async fn activity(
+        &self,
+        wait: &mut Wait<'_>,
+        filter: &ActivityFilter,
+    ) -> Result<Vec<ActivityEvent>, ArmError> {
+        if since(filter.from, filter.until) > KEPT {
+            return Err(ArmError::Settings("the activity log keeps ninety days only".to_owned()));
+        }
+        let arm = self.arm().await?;
+        let scope = self.scope("subscription")?;
+        let path = format!("{scope}/providers/Microsoft.Insights/eventtypes/management/values");
+        let mut url = arm.url(&path, "2015-04-01");
+        url.query_pairs_mut().append_pair("$filter", &filter.expression());
+        let items = arm.list(wait, url).await?;
+        Ok(read(&items))
+    }
+}
+
+fn read(items: &[Value]) -> Vec<ActivityEvent> {
+    let mut seen = BTreeSet::new();
+    let mut events: Vec<_> = items
+        .iter()
+        .filter_map(ActivityEvent::from_body)
+        .filter(|event| seen.insert(event.id.clone()))
+        .collect();
+    events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+    events
+}

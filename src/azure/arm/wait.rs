@@ -1,0 +1,76 @@
+//! How a call may wait: on whose time, until when, and who is told.
+//!
+//! Throttling and long-running operations wait on the engine's clock. For skipped time to flow, the caller's own
+//! [`Busy`] guard has to be lent, so every call takes a `&mut Wait`. A cancelled attempt ends any wait at once.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::ArmError;
+use crate::clock::{Busy, Clock};
+
+/// Permission to wait; made by `StepCx::wait` and `PerformCx::wait`, or by [`Wait::new`].
+pub struct Wait<'a> {
+    busy: Guard<'a>,
+    cancel: CancellationToken,
+    say: Option<Box<dyn Fn(&str) + Send + Sync + 'a>>,
+}
+
+enum Guard<'a> {
+    Lent(&'a mut Busy),
+    Own(Busy),
+}
+
+impl fmt::Debug for Wait<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("cancelled", &self.cancel.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Wait<'a> {
+    /// Waits with a guard of its own, until cancelled.
+    pub fn new(clock: &Clock, cancel: &CancellationToken) -> Self {
+        Self { busy: Guard::Own(clock.busy()), cancel: cancel.clone(), say: None }
+    }
+
+    /// Waits with the attempt's guard, until cancelled.
+    pub fn lent(busy: &'a mut Busy, cancel: &CancellationToken) -> Self {
+        Self { busy: Guard::Lent(busy), cancel: cancel.clone(), say: None }
+    }
+
+    /// Tells somebody why it waits.
+    #[must_use]
+    pub fn saying(mut self, say: impl Fn(&str) + Send + Sync + 'a) -> Self {
+        self.say = Some(Box::new(say));
+        self
+    }
+
+    /// Ends when the attempt must stop.
+    pub(super) fn cancelled(&self) -> CancellationToken {
+        self.cancel.clone()
+    }
+
+    /// Says why, then sleeps.
+    pub(super) async fn sleep(
+        &mut self,
+        clock: &Clock,
+        duration: Duration,
+        why: &str,
+    ) -> Result<(), ArmError> {
+        if let Some(say) = &self.say {
+            say(why);
+        }
+        let busy = match &mut self.busy {
+            Guard::Lent(busy) => &mut **busy,
+            Guard::Own(busy) => busy,
+        };
+        tokio::select! {
+            () = clock.sleep(duration, busy) => Ok(()),
+            () = self.cancel.cancelled() => Err(ArmError::Cancelled),
+        }
+    }
+}
