@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::azure::Azure;
+use crate::azure::{Azure, Wait};
 use crate::clock::{Busy, Clock};
 use crate::diagnostic::redact::Secrets;
 use crate::dns::Network;
@@ -36,7 +36,7 @@ pub struct World {
     /// Azure, connected on first use.
     pub azure: Azure,
     /// Secrets, resolved on first use and known to every sink's redactor.
-    pub secrets: Secrets,
+    pub secrets: Arc<Secrets>,
     /// Relative paths in the runbook start here.
     pub base: PathBuf,
     /// Progress files of bulk effects, beside the journal.
@@ -89,6 +89,12 @@ impl StepCx {
         }
     }
 
+    /// For calls to Azure where no attempt's guard can be lent: previews and probes.
+    pub fn wait(&self) -> Wait<'static> {
+        let progress = self.progress.clone();
+        Wait::new(self.clock(), &self.cancel).saying(move |why| progress.say(why))
+    }
+
     /// The stage, for messages.
     pub fn stage(&self) -> Stage {
         self.step.stage
@@ -127,6 +133,14 @@ pub struct PerformCx<'a> {
     pub effects: &'a dyn Effects,
     /// Held by the attempt; lend it to [`StepCx::sleep`].
     pub busy: &'a mut Busy,
+}
+
+impl PerformCx<'_> {
+    /// For calls to Azure: they wait on the attempt's time and end with it.
+    pub fn wait(&mut self) -> Wait<'_> {
+        let progress = self.read.progress.clone();
+        Wait::lent(self.busy, &self.read.cancel).saying(move |why| progress.say(why))
+    }
 }
 
 impl std::ops::Deref for PerformCx<'_> {
