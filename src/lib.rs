@@ -9,6 +9,7 @@ pub mod files;
 pub mod http;
 pub mod journal;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod sandbox;
 pub mod steps;
