@@ -63,6 +63,32 @@ pub struct Busy {
     counted: bool,
 }
 
+/// A guard given back for a while; dropping it takes it again.
+#[derive(Debug)]
+pub struct Lent<'a>(&'a mut Busy);
+
+impl Busy {
+    /// Lets time be skipped while waiting for others, who hold guards of their own when they have news.
+    pub fn lend(&mut self) -> Lent<'_> {
+        if let (Inner::Skipping(_), true) = (&*self.clock.0, self.counted) {
+            self.counted = false;
+            let mut inner = self.clock.skipping();
+            inner.busy -= 1;
+            inner.skip_if_idle();
+        }
+        Lent(self)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let (Inner::Skipping(_), false) = (&*self.0.clock.0, self.0.counted) {
+            self.0.clock.skipping().busy += 1;
+            self.0.counted = true;
+        }
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         if let (Inner::Skipping(_), true) = (&*self.clock.0, self.counted) {
@@ -110,6 +136,11 @@ impl Clock {
             self.skipping().busy += 1;
         }
         Busy { clock: self.clone(), counted: true }
+    }
+
+    /// A guard that counts only once its sleep is over: for deadlines, which never keep time from being skipped.
+    pub fn waiting(&self) -> Busy {
+        Busy { clock: self.clone(), counted: false }
     }
 
     /// Sleeps for `duration` of this clock's time, lending `busy` back meanwhile.

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod diagnostic;
 pub mod dns;
+pub mod engine;
 pub mod files;
 pub mod http;
 pub mod journal;

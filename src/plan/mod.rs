@@ -1,6 +1,7 @@
 //! Runbook -> Plan: expand, order, check, fingerprint. Pure.
 
 mod catalogue;
+pub mod expression;
 mod model;
 mod span;
 

@@ -347,7 +347,10 @@ impl RunState {
                 self.steps[at].doubt = Some(evidence.clone());
             }
             Event::PointOfNoReturnCrossed { step } => self.crossed = Some(step.clone()),
-            Event::RollbackStarted { why } => self.rolling_back = Some(why.clone()),
+            Event::RollbackStarted { why } => {
+                self.rolling_back = Some(why.clone());
+                self.ended = None;
+            }
             Event::RunStopped { stop } => self.stopped = Some(*stop),
             Event::RunEnded { ending } => self.ended = Some(*ending),
             Event::StayedUnknown { .. }
@@ -446,18 +449,13 @@ impl RunState {
             Request::Approve { step } => {
                 let at = self.at(record, step)?;
                 let own = &mut self.steps[at];
-                match &mut own.question {
-                    Some((_, yes)) if matches!(own.state, StepState::Running(_)) => {
-                        if yes.iter().all(|(who, _)| *who != by) {
-                            yes.push((by, request.comment.clone()));
-                        }
-                    }
-                    _ => {
-                        own.released = Some(by);
-                        if own.state == StepState::Waiting(Waiting::Hold) {
-                            self.frontier.again(at);
-                        }
-                    }
+                if own.state == StepState::Waiting(Waiting::Hold) {
+                    own.released = Some(by);
+                    self.frontier.again(at);
+                } else if let Some((_, yes)) = &mut own.question
+                    && yes.iter().all(|(who, _)| *who != by)
+                {
+                    yes.push((by, request.comment.clone()));
                 }
             }
             Request::Refuse { step } => {

@@ -1,0 +1,174 @@
+//! The engine: carries a plan out, one durable fact at a time.
+//!
+//! ```text
+//! executor, signals, timers, inbox -> Input -> decide -> facts    -> append + sync -> sinks
+//!                                                     -> commands -> carried out only after that
+//! ```
+//!
+//! The dispatcher alone owns the journal and the order of facts. Attempts run as tasks and talk to it by messages; what
+//! becomes ready together shares one sync. In memory the state may be ahead of the disk by the batch that is being
+//! synced; nothing is shown, permitted or started from it before the sync has returned.
+//!
+//! Resume is not a mode: read, fold, settle what is in doubt, then the same decisions.
+
+mod dispatcher;
+mod dry_run;
+mod executor;
+mod freeze;
+mod gate;
+pub mod inbox;
+mod signals;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+pub use dry_run::{DryStep, Shown, dry_run};
+
+use crate::journal::{Head, Journal, JournalError, Lock, LockError, Owner};
+use crate::plan::Plan;
+use crate::run::{
+    Event, Finish, Header, IllegalFact, Operator, PersonRequest, Question, Record, RunId, RunState,
+    Sink, StepId, StepState, finish,
+};
+use crate::steps::World;
+
+/// Asks people at the terminal. Answers come back through the channel, at any time or never.
+pub trait Prompt: Send + Sync {
+    /// Shows the question; must return at once.
+    fn ask(&self, step: &StepId, question: &Question, answers: UnboundedSender<PersonRequest>);
+}
+
+/// What an engine needs besides the plan.
+pub struct Settings {
+    /// Everything a step may touch; holds the plan.
+    pub world: Arc<World>,
+    /// Folder with `runs/` and `waves/`.
+    pub state_dir: PathBuf,
+    /// Who starts or resumes.
+    pub operator: Operator,
+    /// Consumers of the stream of facts.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// The terminal, if there is one.
+    pub prompt: Option<Arc<dyn Prompt>>,
+    /// Stay although only people can go on, and wait for the inbox.
+    pub wait_for_people: bool,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// In one word.
+    pub finish: Finish,
+    /// Everything known.
+    pub state: RunState,
+    /// Where the journal ends.
+    pub head: Head,
+}
+
+/// The engine could not begin, or lost its journal.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Somebody else runs it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The journal can not be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A decision broke the rules of the fold; a defect, caught before it was made durable.
+    #[error("a decision does not follow from the journal")]
+    Illegal(#[from] IllegalFact),
+    /// Steps that have begun are not the same in the edited runbook.
+    #[error("the edited runbook changes steps that have begun: {0}")]
+    Rewrites(String),
+    /// The operating system refused to hand signals over.
+    #[error("can not listen for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// What a resumed run is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// Go on.
+    Forward,
+    /// Go back, and why.
+    RollBack(String),
+}
+
+/// The folder of a run.
+pub fn run_dir(state_dir: &Path, run: &RunId) -> PathBuf {
+    state_dir.join("runs").join(run.as_str())
+}
+
+fn take_locks(settings: &Settings, run: &RunId) -> Result<[Lock; 2], LockError> {
+    let owner = Owner::this_process(
+        run.clone(),
+        settings.operator.user.clone(),
+        settings.operator.host.clone(),
+        settings.world.clock.now(),
+    );
+    let wave = format!("{}.lock", settings.world.plan.wave);
+    Ok([
+        Lock::take(&settings.state_dir.join("waves").join(wave), &owner)?,
+        Lock::take(&run_dir(&settings.state_dir, run).join("lock"), &owner)?,
+    ])
+}
+
+/// Begins a run.
+pub async fn start(mut settings: Settings, header: Header) -> Result<Ended, EngineError> {
+    let dir = run_dir(&settings.state_dir, &header.run);
+    let _locks = take_locks(&settings, &header.run)?;
+    let at = settings.world.clock.now();
+    let first = Record { seq: 0, at, event: Event::RunStarted(Box::new(header)) };
+    let state = RunState::begin(&first)?;
+    let journal = Journal::create(&dir, &first)?;
+    for sink in &mut settings.sinks {
+        sink.on_record(&first, &state);
+    }
+    dispatcher::run(settings, dir, journal, state, Vec::new(), &Goal::Forward).await
+}
+
+/// Takes a run up again, forward or back. `edited` replaces the plan; steps that have begun must be the same in it.
+pub async fn resume(
+    settings: Settings,
+    run: &RunId,
+    goal: &Goal,
+    edited: Option<(Plan, String)>,
+) -> Result<Ended, EngineError> {
+    let dir = run_dir(&settings.state_dir, run);
+    let _locks = take_locks(&settings, run)?;
+    let (journal, state) = Journal::open(&dir, settings.world.clock.now())?;
+    if state.ended.is_some() && *goal == Goal::Forward {
+        return Ok(Ended { finish: finish(&state), head: journal.head().clone(), state });
+    }
+    let mut opening = Vec::new();
+    if let Some((plan, fingerprint)) = edited {
+        same_beginnings(&state, &plan)?;
+        opening.push(Event::PlanChanged { plan: Box::new(plan), fingerprint });
+    }
+    opening.push(Event::RunResumed {
+        operator: settings.operator.clone(),
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+    });
+    dispatcher::run(settings, dir, journal, state, opening, goal).await
+}
+
+/// Steps that have begun and do not wait for an operator must stand in the edited plan as they stood.
+fn same_beginnings(state: &RunState, edited: &Plan) -> Result<(), EngineError> {
+    let changed: Vec<_> = state
+        .plan()
+        .steps
+        .iter()
+        .zip(&state.steps)
+        .filter(|(_, own)| own.attempts > 0 && own.state != StepState::Held)
+        .filter(|(step, _)| {
+            let same = |new: &&crate::plan::PlannedStep| {
+                new.id == step.id && new.uses == step.uses && new.with == step.with
+            };
+            edited.steps.iter().find(same).is_none()
+        })
+        .map(|(step, _)| step.id.to_string())
+        .collect();
+    if changed.is_empty() { Ok(()) } else { Err(EngineError::Rewrites(changed.join(", "))) }
+}
