@@ -141,7 +141,9 @@ impl Dispatcher {
         }
         self.schedule(&mut batch)?;
         self.settle(batch)?;
-        waiting.iter().for_each(|(path, _)| inbox::taken(path));
+        for (path, _) in &waiting {
+            inbox::taken(path);
+        }
         Ok(())
     }
 
@@ -187,7 +189,9 @@ impl Dispatcher {
                 }
                 let inputs = waiting.iter().map(|(_, it)| Input::Person(it.clone()));
                 self.handle(inputs.map(Message::plain).collect())?;
-                waiting.iter().for_each(|(path, _)| inbox::taken(path));
+                for (path, _) in &waiting {
+                    inbox::taken(path);
+                }
                 Ok(())
             }
             News::Signal(stop) if self.stopping.is_some() => self.stop_now(stop),

@@ -59,15 +59,12 @@ pub fn read(
         }
         let (read, hash) = record::decode(&line, head.records, &head.hash).map_err(damaged)?;
         let inconsistent = |source| JournalError::Inconsistent { path: path.clone(), source };
-        let folded = match &mut state {
-            Some(state) => {
-                state.apply(&read).map_err(inconsistent)?;
-                state
-            }
-            None => {
-                check_format(&read, &path)?;
-                state.insert(RunState::begin(&read).map_err(inconsistent)?)
-            }
+        let folded = if let Some(state) = &mut state {
+            state.apply(&read).map_err(inconsistent)?;
+            state
+        } else {
+            check_format(&read, &path)?;
+            state.insert(RunState::begin(&read).map_err(inconsistent)?)
         };
         each(&read, folded);
         length += line.len() as u64 + 1;

@@ -65,7 +65,7 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
     let mut room = usize::try_from(plan.parallel)
         .unwrap_or(usize::MAX)
         .saturating_sub(state.frontier.running.len());
-    let mut stage = state.stage;
+    let mut under_way = state.stage;
     for &index in &state.frontier.startable {
         if room == 0 {
             break;
@@ -88,8 +88,8 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
             }
             continue;
         }
-        if stage.is_none_or(|under_way| under_way < planned.stage) {
-            stage = Some(planned.stage);
+        if under_way.is_none_or(|stage| stage < planned.stage) {
+            under_way = Some(planned.stage);
             decision.facts.push(Event::StageStarted { stage: planned.stage });
         }
         match window(plan, index, at) {
