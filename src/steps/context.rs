@@ -18,8 +18,8 @@ use crate::dns::Network;
 use crate::journal::EffectPermit;
 use crate::plan::{Plan, PlannedStep};
 use crate::run::{
-    Answer, Intent, Outputs, ProgressNote, Question, RecordedEffect, RunId, Sent, Stage, StepError,
-    StepId,
+    Answer, FailureClass, Intent, Outputs, ProgressNote, Question, RecordedEffect, RunId, Sent,
+    Stage, StepError, StepId,
 };
 
 /// What is the same for every step of a run.
@@ -147,6 +147,34 @@ impl std::ops::Deref for PerformCx<'_> {
     type Target = StepCx;
     fn deref(&self) -> &StepCx {
         self.read
+    }
+}
+
+impl PerformCx<'_> {
+    /// One change from intent to outcome, for kinds whose change is a single call: declares `intent`; unless it is done
+    /// already, lets `make` change the target and journals what `make` read back. An error of another class than
+    /// [`FailureClass::Unknown`] or [`FailureClass::Cancelled`] promises that nothing was changed.
+    pub async fn change(
+        &self,
+        intent: Intent,
+        make: impl AsyncFnOnce(&EffectPermit) -> Result<Value, StepError>,
+    ) -> Result<Value, StepError> {
+        let permit = match self.effects.intend(intent).await? {
+            Granted::AlreadyDone(observed) => return Ok(observed),
+            Granted::Permit(permit) => permit,
+        };
+        match make(&permit).await {
+            Ok(observed) => {
+                self.effects.done(permit, observed.clone()).await?;
+                Ok(observed)
+            }
+            Err(error) => {
+                if !matches!(error.class, FailureClass::Unknown | FailureClass::Cancelled) {
+                    self.effects.not_done(permit, &error.to_string()).await?;
+                }
+                Err(error)
+            }
+        }
     }
 }
 

@@ -88,6 +88,8 @@ kinds! {
     monitor,
     files_sync,
     verify_files,
+    writes_pause,
+    writes_resume,
 }
 
 /// The kind of that name.

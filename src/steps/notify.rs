@@ -11,7 +11,7 @@ use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Change, Granted, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
+use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::http::{self, Reply};
 use crate::journal::EffectPermit;
 use crate::plan::{Class, KindSpec, Role};
@@ -182,27 +182,18 @@ impl Step for With {
             Value::Null,
             json!({ "to": self.to, "message": self.message }),
         );
-        if let Granted::Permit(permit) = cx.effects.intend(intent).await? {
+        cx.change(intent, async |permit| {
             let mut observed = json!({ "id": Self::id(cx) });
-            if let Some(url) = url {
-                let reply = match self.post(cx, &permit, &url).await {
-                    Err(error) if error.class != FailureClass::Unknown => {
-                        cx.effects.not_done(permit, &error.to_string()).await?;
-                        return Err(error);
-                    }
-                    reply => reply?,
-                };
+            if let Some(url) = &url {
+                let reply = self.post(cx, permit, url).await?;
                 if !reply.is_success() {
-                    let error = self.not_accepted(&reply);
-                    if reply.refused() {
-                        cx.effects.not_done(permit, &error.to_string()).await?;
-                    }
-                    return Err(error);
+                    return Err(self.not_accepted(&reply));
                 }
                 observed["status"] = json!(reply.status);
             }
-            cx.effects.done(permit, observed).await?;
-        }
+            Ok(observed)
+        })
+        .await?;
         let told = Evidence {
             check: "message".to_owned(),
             verdict: "sent".to_owned(),

@@ -70,6 +70,13 @@ impl Bench {
         let mut cx = PerformCx { read: &self.cx, effects: &self.effects, busy: &mut busy };
         self.step.perform(&mut cx).await
     }
+
+    /// Takes one effect back.
+    pub(super) async fn undo(&self, effect: &RecordedEffect) -> Result<(), StepError> {
+        let mut busy = self.cx.clock().busy();
+        let mut cx = PerformCx { read: &self.cx, effects: &self.effects, busy: &mut busy };
+        self.step.undo(&mut cx, effect).await
+    }
 }
 
 /// Effects in memory.
@@ -116,7 +123,7 @@ impl Effects for Recorder {
             }
             Some(known) => known.intent = intent,
             None => {
-                recorded.push(RecordedEffect { intent, sent: None, observed: None, done: false })
+                recorded.push(RecordedEffect { intent, sent: None, observed: None, done: false });
             }
         }
         Ok(Granted::Permit(EffectPermit::for_test(&key)))
@@ -144,5 +151,80 @@ impl Effects for Recorder {
         lock(&self.asked).push(question);
         let nobody = Answer { approved: false, people: Vec::new(), comments: Vec::new() };
         Ok(lock(&self.answer).clone().unwrap_or(nobody))
+    }
+}
+
+/// What an [`Application`] holds.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ApplicationState {
+    /// Writes are refused.
+    pub(super) enabled: bool,
+    /// Writes under way; one ends at each look, while writes are refused.
+    pub(super) in_flight: u64,
+    /// They never end.
+    pub(super) stuck: bool,
+    /// The last order.
+    pub(super) last_id: u64,
+    /// Makes the change and then answers 500.
+    pub(super) fails_after_change: bool,
+    /// Every request: method and path.
+    pub(super) asked: Vec<String>,
+}
+
+/// An application with a maintenance switch, on a port of its own.
+pub(super) struct Application {
+    pub(super) url: String,
+    state: Arc<Mutex<ApplicationState>>,
+}
+
+impl Application {
+    pub(super) async fn start() -> Self {
+        use axum::http::StatusCode;
+        use axum::{Json, Router, extract::State, routing::get};
+        type Shared = State<Arc<Mutex<ApplicationState>>>;
+
+        async fn read(State(state): Shared) -> Json<Value> {
+            let mut state = lock(&state);
+            state.asked.push("GET /maintenance".to_owned());
+            if state.enabled && !state.stuck {
+                state.in_flight = state.in_flight.saturating_sub(1);
+            }
+            Json(json!({ "enabled": state.enabled, "in_flight": state.in_flight }))
+        }
+        async fn set(State(state): Shared, Json(wanted): Json<Value>) -> StatusCode {
+            let mut state = lock(&state);
+            state.asked.push("PUT /maintenance".to_owned());
+            state.enabled = wanted["enabled"] == true;
+            if state.fails_after_change {
+                StatusCode::INTERNAL_SERVER_ERROR
+            } else {
+                StatusCode::OK
+            }
+        }
+        async fn stats(State(state): Shared) -> Json<Value> {
+            let mut state = lock(&state);
+            state.asked.push("GET /orders/stats".to_owned());
+            Json(json!({ "last_id": state.last_id }))
+        }
+
+        let state = Arc::<Mutex<ApplicationState>>::default();
+        let router = Router::new()
+            .route("/maintenance", get(read).put(set))
+            .route("/orders/stats", get(stats))
+            .with_state(Arc::clone(&state));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, state }
+    }
+
+    /// What it holds now.
+    pub(super) fn state(&self) -> ApplicationState {
+        lock(&self.state).clone()
+    }
+
+    /// Changes what it holds.
+    pub(super) fn set(&self, change: impl FnOnce(&mut ApplicationState)) {
+        change(&mut lock(&self.state));
     }
 }

@@ -4,6 +4,10 @@
 //! every attempt. When its reply is lost nothing is guessed: [`HttpError::Lost`] leaves the answer to a probe. No URL's query,
 //! path secrets or credentials ever stand in an error.
 
+mod switch;
+
+pub use switch::{Reading, Switch, SwitchError, at, base, field};
+
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 
