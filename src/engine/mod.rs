@@ -18,6 +18,8 @@ mod freeze;
 mod gate;
 pub mod inbox;
 mod signals;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

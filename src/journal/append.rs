@@ -150,6 +150,12 @@ impl Journal {
             .map_err(|source| JournalError::Unwritable { path, source })
     }
 
+    /// Puts another file under the journal, to see it fail.
+    #[cfg(test)]
+    pub(super) fn replace_file(&mut self, file: File) {
+        self.file = file;
+    }
+
     /// Best effort: where the file system can not reserve, a full disk is met by the append itself.
     fn reserve(&mut self) {
         #[cfg(target_os = "linux")]

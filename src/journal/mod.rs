@@ -31,6 +31,8 @@ mod lock;
 mod permit;
 mod read;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub use append::Journal;
 pub use damage::JournalError;

@@ -397,6 +397,9 @@ fn person(state: &RunState, request: PersonRequest, at: Timestamp) -> Decision {
     let decision = Decision::default().fact(Event::PersonActed(request.clone()));
     match request.request {
         Request::Approve { step } | Request::Refuse { step } if known(&step) => {
+            if !may_answer(state, &step, &request.by.user) {
+                return Decision::default();
+            }
             // The fold knows the answer only after this fact: ask for it again right then.
             if state.step(&step).is_some_and(|own| own.question.is_some()) {
                 return decision.command(Command::WakeAt(at));
@@ -408,6 +411,12 @@ fn person(state: &RunState, request: PersonRequest, at: Timestamp) -> Decision {
         Request::Resolve { step, as_ } if known(&step) => resolve(state, decision, &step, as_),
         _ => Decision::default(),
     }
+}
+
+/// A question that names people is answered by these only.
+fn may_answer(state: &RunState, step: &StepId, user: &String) -> bool {
+    let question = state.step(step).and_then(|own| own.question.as_ref());
+    question.is_none_or(|(asked, _)| asked.from.is_empty() || asked.from.contains(user))
 }
 
 fn resolve(state: &RunState, mut decision: Decision, step: &StepId, as_: Resolution) -> Decision {
