@@ -41,6 +41,29 @@ pub struct Endpoint {
     pub latency_max: Option<Span>,
 }
 
+/// `host:port`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String")]
+pub struct HostPort {
+    /// Name or address; an IPv6 address is written in brackets.
+    pub host: String,
+    /// Port; a default port is mapped in a sandbox run.
+    pub port: u16,
+}
+
+impl TryFrom<String> for HostPort {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.rsplit_once(':')
+            .and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)))
+            .filter(|(host, port)| !host.is_empty() && *port != 0)
+            .map(|(host, port)| Self { host: host.to_owned(), port })
+            .ok_or_else(|| format!("`{text}` is not `host:port`"))
+    }
+}
+
 /// What came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,6 +98,11 @@ pub struct Reading {
 }
 
 impl Endpoint {
+    /// Anything below 300 is good.
+    pub fn answering(url: Url) -> Self {
+        Self { url, status: None, contains: None, that: None, latency_max: None }
+    }
+
     /// The URL without its query and password.
     pub fn shown(&self) -> String {
         shown(&self.url)
@@ -228,5 +256,15 @@ mod tests {
         endpoint.url = "http://crm.contoso.example/health".parse().expect("a URL");
         let deaf = Network::new(Some(address), [].into());
         assert_eq!(endpoint.read(&deaf).await.health, Health::Unknown);
+    }
+
+    #[test]
+    fn host_and_port_are_read_as_written() {
+        let read = |text: &str| HostPort::try_from(text.to_owned()).map(|it| (it.host, it.port));
+        assert_eq!(read("crm:443"), Ok(("crm".to_owned(), 443)));
+        assert_eq!(read("[::1]:443"), Ok(("::1".to_owned(), 443)));
+        for wrong in ["crm", "crm:", ":443", "crm:0", "crm:https"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -7,19 +7,22 @@
 //!
 //! Nothing here changes anything anywhere.
 
+pub mod azure;
 pub mod endpoint;
 pub mod http;
 pub mod network;
 pub mod query;
 pub mod record;
+mod settle;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
 pub mod truth;
 
-pub use endpoint::{Endpoint, Health, Reading};
+pub use endpoint::{Endpoint, Health, HostPort, Reading};
 pub use http::HttpClient;
 pub use network::{LookupError, Network};
 pub use query::{Mode, QueryError, Reply, ask};
 pub use record::{Name, Rdata, RecordType, RrSet};
+pub use settle::{Patience, Settled};
 pub use truth::{Authorities, Said, Server, ServerAnswer, Truth};

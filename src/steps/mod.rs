@@ -7,6 +7,7 @@
 pub mod context;
 #[cfg(test)]
 mod testing;
+mod zone;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,7 @@ kinds! {
     approval,
     net_check,
     http_check,
+    dns_cutover,
     monitor,
     files_sync,
     verify_files,

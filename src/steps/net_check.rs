@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
 };
-use crate::dns::Network;
+use crate::dns::{HostPort, Network};
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -25,27 +25,6 @@ pub struct With {
     /// `host:port` whose TLS certificate must verify for the host.
     #[serde(default)]
     pub tls: Vec<HostPort>,
-}
-
-/// `host:port`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(with = "String")]
-pub struct HostPort {
-    host: String,
-    port: u16,
-}
-
-impl TryFrom<String> for HostPort {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.rsplit_once(':')
-            .and_then(|(host, port)| Some((host.trim_matches(['[', ']']), port.parse().ok()?)))
-            .filter(|(host, port)| !host.is_empty() && *port != 0)
-            .map(|(host, port)| Self { host: host.to_owned(), port })
-            .ok_or_else(|| format!("`{text}` is not `host:port`"))
-    }
 }
 
 /// The kind.
@@ -157,20 +136,5 @@ impl Step for With {
 
     async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_and_port_are_read_as_written() {
-        let read = |text: &str| HostPort::try_from(text.to_owned()).map(|it| (it.host, it.port));
-        assert_eq!(read("crm:443"), Ok(("crm".to_owned(), 443)));
-        assert_eq!(read("[::1]:443"), Ok(("::1".to_owned(), 443)));
-        for wrong in ["crm", "crm:", ":443", "crm:0", "crm:https"] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
     }
 }
