@@ -1,0 +1,3 @@
+//! One binary for every test that looks at the project from outside: its tree, its programs, its runbooks.
+
+mod house;
