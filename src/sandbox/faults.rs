@@ -149,7 +149,7 @@ pub(super) fn drift(
         .as_ref()
         .map_or_else(|| "/".to_owned(), |(_, doc)| doc["id"].as_str().unwrap_or("/").to_owned());
     let mut changes: Changes = record.into_iter().map(|(id, doc)| (id, Some(doc))).collect();
-    let changed = world.differs(&changes);
+    let differs = world.differs(&changes);
     changes.insert(key, Some(json!(true)));
     Some(Entry {
         seq: world.next_seq(),
@@ -164,7 +164,7 @@ pub(super) fn drift(
         caller: Some("somebody-else@contoso.example".to_owned()),
         status: 200,
         fault: None,
-        changed,
+        changed: differs,
         changes,
     })
 }

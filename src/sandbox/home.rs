@@ -14,7 +14,7 @@ const SETTINGS_FILE: &str = "sandbox.json";
 const LOCK_FILE: &str = "sandbox.lock";
 
 /// The folder of the files and databases to migrate, in the sandbox's folder.
-pub const ESTATE_FOLDER: &str = "estate";
+const ESTATE_FOLDER: &str = "estate";
 
 /// What a restart keeps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +73,6 @@ pub(super) fn keep(dir: &Path, settings: &Settings) -> Result<(), SandboxError> 
 }
 
 /// The estate of the sandbox in `dir`: where a sandbox run's relative paths start.
-pub fn estate(dir: &Path) -> PathBuf {
+pub fn estate_in(dir: &Path) -> PathBuf {
     dir.join(ESTATE_FOLDER)
 }

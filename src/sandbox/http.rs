@@ -26,6 +26,8 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: Method,
+    /// `Host` without the port, in lower case.
+    pub(crate) host: String,
     /// Percent-decoded.
     pub(crate) path: String,
     /// Decoded pairs, in order.
@@ -169,9 +171,12 @@ async fn read(incoming: hyper::Request<Incoming>) -> Result<Request, Reply> {
         .await
         .map_err(|_| Reply::empty(StatusCode::PAYLOAD_TOO_LARGE))?
         .to_bytes();
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
+    let host = host.rsplit_once(':').map_or(host, |(name, _)| name).to_ascii_lowercase();
     let query = head.uri.query().unwrap_or("");
     Ok(Request {
         method: head.method,
+        host,
         path: percent_decoded(head.uri.path()),
         query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
         headers: head.headers,

@@ -4,12 +4,14 @@
 //! killed process starts again into the same world on the same ports. Nothing outside the folder is touched, nothing but
 //! loopback is bound, and the client code that talks to it is the client code of a real run.
 
+mod app;
 mod arm;
 mod azure;
 mod core;
 mod disk;
 mod dns;
 mod error;
+pub mod estate;
 mod faults;
 mod home;
 mod http;
@@ -19,6 +21,7 @@ pub mod scenario;
 mod sockets;
 mod store;
 mod tls;
+mod world;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +31,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -35,12 +39,17 @@ use tokio_util::task::TaskTracker;
 
 pub use azure::CLIENT;
 pub use error::SandboxError;
-pub use home::{ESTATE_FOLDER, Ports, estate};
+pub use home::{Ports, estate_in};
 pub use scenario::{SUBSCRIPTION, Scenario, TENANT};
+pub use world::{Orders, Table, WorldSnapshot, world};
 
+use self::app::{AppSite, Place, Writer};
 use self::core::Core;
 use crate::clock::Clock;
 use crate::dns::Network;
+
+/// Real time that the writing clients get to finish.
+const FINISH_MAX: Duration = Duration::from_secs(30);
 
 /// How a client finds the sandbox's Azure.
 #[derive(Debug, Clone)]
@@ -77,6 +86,8 @@ pub struct Sandbox {
     /// Loopback ports, kept over restarts.
     pub ports: Ports,
     tasks: TaskTracker,
+    writers: TaskTracker,
+    finish: CancellationToken,
     stop: CancellationToken,
     _lock: File,
 }
@@ -87,26 +98,26 @@ impl Sandbox {
     pub async fn start(dir: &Path, scenario: Scenario, clock: Clock) -> Result<Self, SandboxError> {
         let lock = home::take(dir)?;
         tls::ensure(dir)?;
-        let (settings, sockets) = match home::settings(dir)? {
-            Some(settings) => {
-                let sockets = sockets::bind(settings.ports).await?;
-                (settings, sockets)
-            }
-            None => {
-                let (ports, sockets) = sockets::bind_new().await?;
-                let settings = home::Settings { began: clock.now(), ports, scenario };
-                home::keep(dir, &settings)?;
-                (settings, sockets)
-            }
+        let (settings, sockets) = if let Some(settings) = home::settings(dir)? {
+            let sockets = sockets::bind(settings.ports).await?;
+            (settings, sockets)
+        } else {
+            let (ports, sockets) = sockets::bind_new().await?;
+            let settings = home::Settings { began: clock.now(), ports, scenario };
+            home::keep(dir, &settings)?;
+            (settings, sockets)
         };
+        estate::create(&estate_in(dir), &settings.scenario.estate).await?;
         let core = Core::open(store::Store::open(dir)?, settings.scenario, settings.began, clock)?;
         let sandbox = Self {
             azure: endpoints(dir, settings.ports)?,
             network: network(settings.ports),
-            base: estate(dir),
+            base: estate_in(dir),
             ledger: dir.join(ledger::LEDGER_FILE),
             ports: settings.ports,
             tasks: TaskTracker::new(),
+            writers: TaskTracker::new(),
+            finish: CancellationToken::new(),
             stop: CancellationToken::new(),
             _lock: lock,
         };
@@ -130,11 +141,20 @@ impl Sandbox {
             Arc::new(identity),
             self.stop.clone(),
         ));
+        for (listener, place) in [(sockets.source, Place::Source), (sockets.target, Place::Target)]
+        {
+            let site = AppSite::new(Arc::clone(core), place, &self.base);
+            self.tasks.spawn(http::serve(listener, None, Arc::new(site), self.stop.clone()));
+        }
         for socket in sockets.dns_udp {
             self.tasks.spawn(dns::serve_udp(socket, Arc::clone(core), self.stop.clone()));
         }
         for listener in sockets.dns_tcp {
             self.tasks.spawn(dns::serve_tcp(listener, Arc::clone(core), self.stop.clone()));
+        }
+        for app in &core.scenario().estate.workloads {
+            let writer = Writer::open(dir, app, &core.scenario().writer, &self.network)?;
+            self.writers.spawn(writer.run(self.finish.clone(), self.stop.clone()));
         }
         Ok(())
     }
@@ -149,11 +169,22 @@ impl Sandbox {
         ledger::last_time(dir)
     }
 
-    /// Stops the servers; requests under way are answered first.
+    /// Lets the writing clients send their last orders, as far as they are accepted and [`FINISH_MAX`] allows, then stops.
     pub async fn stop(self) {
+        self.finish.cancel();
+        self.writers.close();
+        // What is left then is sent after a restart.
+        let _ = tokio::time::timeout(FINISH_MAX, self.writers.wait()).await;
+        self.halt().await;
+    }
+
+    /// Stops with the writing clients where they are; requests under way are answered first.
+    pub async fn halt(self) {
         self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        for tasks in [&self.writers, &self.tasks] {
+            tasks.close();
+            tasks.wait().await;
+        }
     }
 }
 

@@ -327,8 +327,8 @@ mod tests {
             item: String::new(),
             lag: vec![(10.0, 100.0), (20.0, 0.0)],
         };
-        let lags = [0.0, 10.0, 15.0, 20.0, 1e6].map(|at| item.lag_seconds(at));
-        assert_eq!(lags, [100.0, 100.0, 50.0, 0.0, 0.0]);
+        let lags = [0.0, 10.0, 15.0, 20.0, 1e6].map(|at| item.lag_seconds(at).to_string());
+        assert_eq!(lags, ["100", "100", "50", "0", "0"]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::error::SandboxError;
 use super::home::Ports;
 
 pub(super) const AZURE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+pub(super) const SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub(super) const TARGET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 pub(super) const NAME_SERVERS: [Ipv4Addr; 2] =
     [Ipv4Addr::new(127, 0, 0, 4), Ipv4Addr::new(127, 0, 0, 5)];
 
@@ -23,6 +25,8 @@ const TRIES: u16 = 200;
 pub(super) struct Sockets {
     pub(super) azure: TcpListener,
     pub(super) identity: TcpListener,
+    pub(super) source: TcpListener,
+    pub(super) target: TcpListener,
     pub(super) dns_tcp: Vec<TcpListener>,
     pub(super) dns_udp: Vec<UdpSocket>,
 }
@@ -39,6 +43,8 @@ pub(super) async fn bind(ports: Ports) -> Result<Sockets, SandboxError> {
     Ok(Sockets {
         azure: tcp(AZURE, ports.azure).await?,
         identity: tcp(AZURE, ports.identity).await?,
+        source: tcp(SOURCE, ports.http).await?,
+        target: tcp(TARGET, ports.http).await?,
         dns_tcp,
         dns_udp,
     })

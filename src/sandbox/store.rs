@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::SandboxError;
-use super::ledger::{Changes, Entry, Ledger};
+use super::ledger::{self, Changes, Entry, Ledger};
 
 /// What Azure holds, and how it came to that. Cloning shares the documents.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +42,7 @@ impl World {
         self.entries.len() as u64
     }
 
-    fn fold(&mut self, entry: Entry) {
+    fn apply(&mut self, entry: Entry) {
         for (key, change) in &entry.changes {
             match change {
                 Some(doc) => self.docs.insert(key.clone(), Arc::new(doc.clone())),
@@ -58,6 +58,16 @@ impl World {
     }
 }
 
+impl FromIterator<Entry> for World {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut world = Self::default();
+        for entry in entries {
+            world.apply(entry);
+        }
+        world
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -69,11 +79,13 @@ impl Store {
     /// Folds the ledger in `dir`.
     pub(super) fn open(dir: &Path) -> Result<Self, SandboxError> {
         let (ledger, entries) = Ledger::open(dir)?;
-        let mut world = World::default();
-        for entry in entries {
-            world.fold(entry);
-        }
+        let world = World::from_iter(entries);
         Ok(Self { shown: RwLock::new(Arc::new(world)), writer: Mutex::new(ledger) })
+    }
+
+    /// The world in `dir`, read only.
+    pub(super) fn fold(dir: &Path) -> Result<World, SandboxError> {
+        Ok(World::from_iter(ledger::read(dir)?))
     }
 
     /// The world as of now; never waits for the disk.
@@ -93,7 +105,7 @@ impl Store {
         if let Some(entry) = entry {
             ledger.append(&entry)?;
             let mut after = World::clone(&before);
-            after.fold(entry);
+            after.apply(entry);
             *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         }
         Ok(answer)

@@ -3,10 +3,24 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::scenario::Estate;
 use super::*;
 
 pub(super) async fn start(dir: &Path) -> Sandbox {
-    start_with(dir, Scenario::default()).await
+    start_with(dir, small()).await
+}
+
+/// The default world with an estate that is made in no time, and no writing client.
+fn small() -> Scenario {
+    Scenario {
+        estate: Estate { files: 6, orders: 20, ..Estate::default() },
+        writer: quiet(),
+        ..Scenario::default()
+    }
+}
+
+fn quiet() -> scenario::Writer {
+    scenario::Writer { orders: 0, pause_ms: 1 }
 }
 
 async fn start_with(dir: &Path, scenario: Scenario) -> Sandbox {
@@ -143,7 +157,8 @@ async fn a_restart_keeps_world_and_ports() {
 async fn a_lost_reply_is_a_durable_change_and_happens_once() {
     let dir = tempfile::tempdir().expect("a folder");
     let fault = "faults: [{ method: PUT, path: /CNAME/crm, fault: reply_lost }]";
-    let scenario = Scenario::parse("test", fault).expect("it is valid");
+    let scenario =
+        Scenario { faults: Scenario::parse("test", fault).expect("valid").faults, ..small() };
     let sandbox = start_with(dir.path(), scenario).await;
     let arm = Client::of(&sandbox).await;
     let new = cname("crm-target.contoso.example");
@@ -170,7 +185,8 @@ faults:
 drift:
   - { before_request: 4, zone: contoso.example, record: { name: crm, type: CNAME, ttl: 9, values: [x.example] } }
 ";
-    let sandbox = start_with(dir.path(), Scenario::parse("test", text).expect("valid")).await;
+    let Scenario { faults, drift, .. } = Scenario::parse("test", text).expect("valid");
+    let sandbox = start_with(dir.path(), Scenario { drift, faults, ..small() }).await;
     let arm = Client::of(&sandbox).await;
     let mut seen = Vec::new();
     for _ in 0..4 {
@@ -190,7 +206,7 @@ drift:
 #[tokio::test]
 async fn lag_falls_with_the_sandboxs_time() {
     let dir = tempfile::tempdir().expect("a folder");
-    let scenario = Scenario::default();
+    let scenario = small();
     let clock = Clock::skipping_from(scenario.start);
     let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
     let arm = Client::of(&sandbox).await;
@@ -217,14 +233,126 @@ async fn lag_falls_with_the_sandboxs_time() {
 /// A dropped sandbox gives its folder and ports back when its tasks have seen it.
 async fn restart(dir: &Path) -> Sandbox {
     loop {
-        let scenario = Scenario::default();
+        let scenario = small();
         let clock = Clock::skipping_from(Sandbox::opening_time(dir, &scenario).expect("a time"));
         match Sandbox::start(dir, scenario, clock).await {
             Ok(sandbox) => return sandbox,
             Err(SandboxError::Bind { .. } | SandboxError::InUse { .. }) => {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
             Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+mod applications {
+    use super::*;
+
+    fn writing(orders: u32) -> Scenario {
+        Scenario { writer: scenario::Writer { orders, pause_ms: 1 }, ..small() }
+    }
+
+    /// Switches, and waits until no order is in flight.
+    async fn put_maintenance(sandbox: &Sandbox, enabled: bool) {
+        loop {
+            let reply = reqwest::Client::new()
+                .put(format!("http://127.0.0.2:{}/maintenance", sandbox.ports.http))
+                .header("host", "crm.contoso.example")
+                .json(&json!({ "enabled": enabled }));
+            let reply = reply.send().await.expect("an answer");
+            let state: Value = reply.json().await.expect("JSON");
+            assert_eq!(state["enabled"], enabled);
+            if !enabled || state["in_flight"] == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn stats(sandbox: &Sandbox) -> Value {
+        let reply = reqwest::Client::new()
+            .get(format!("http://127.0.0.2:{}/orders/stats", sandbox.ports.http))
+            .header("host", "crm.contoso.example");
+        reply.send().await.expect("an answer").json().await.expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn a_pause_holds_against_a_client_that_keeps_writing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sandbox = start_with(dir.path(), writing(1_000_000)).await;
+        put_maintenance(&sandbox, true).await;
+        let before = stats(&sandbox).await;
+        let refused = |stats: &Value| stats["refused"].as_u64().expect("a count");
+        let mut during = stats(&sandbox).await;
+        while refused(&during) < refused(&before) + 3 {
+            during = stats(&sandbox).await;
+        }
+        assert_eq!(during["accepted"], before["accepted"]);
+        put_maintenance(&sandbox, false).await;
+        while stats(&sandbox).await["accepted"] == before["accepted"] {}
+        sandbox.halt().await;
+        let world = world(dir.path()).await.expect("a world");
+        for app in ["crm", "shop"] {
+            assert_eq!(world.orders[app].lost, Vec::<i64>::new());
+        }
+        assert_eq!(world.maintenance, BTreeMap::from([("source-crm".to_owned(), false)]));
+    }
+
+    #[tokio::test]
+    async fn orders_follow_the_name_to_the_target_also_over_a_kill() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sandbox = start_with(dir.path(), writing(30)).await;
+        put_maintenance(&sandbox, true).await;
+        let (from, to) =
+            (sandbox.base.join("source/crm/app.db"), sandbox.base.join("target/crm/app.db"));
+        drop(sandbox);
+        std::fs::copy(from, to).expect("a copy");
+        let sandbox = restart(dir.path()).await;
+        let arm = Client::of(&sandbox).await;
+        let new = cname("crm-target.contoso.example");
+        arm.send(Method::PUT, &record("crm"), &[], Some(&new)).await;
+        sandbox.stop().await;
+        let world = world(dir.path()).await.expect("a world");
+        assert_eq!(world.orders["crm"].missing_at_target, Vec::<i64>::new());
+        assert_eq!(world.orders["crm"].acknowledged, 30);
+        assert_eq!(world.target_tables["crm/orders"].rows, 50);
+    }
+
+    #[tokio::test]
+    async fn a_webhook_is_kept_once_per_key() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sandbox = start(dir.path()).await;
+        let mut statuses = Vec::new();
+        for key in ["run-1/announce/0", "run-1/announce/0", "run-1/announce/1"] {
+            let hook = reqwest::Client::new()
+                .post(format!("http://127.0.0.2:{}/teams", sandbox.ports.http))
+                .header("host", "hooks.contoso.example")
+                .header("idempotency-key", key)
+                .json(&json!({ "text": "soon" }));
+            statuses.push(hook.send().await.expect("an answer").status().as_u16());
+        }
+        assert_eq!(statuses, [202, 200, 202]);
+        let entries = ledger::read(dir.path()).expect("a ledger");
+        assert!(ledger::duplicates(&entries).is_empty());
+        let hooks = world(dir.path()).await.expect("a world").hooks;
+        assert_eq!(
+            hooks,
+            BTreeMap::from([("/teams announce/0".into(), 1), ("/teams announce/1".into(), 1)])
+        );
+        sandbox.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_same_seed_makes_the_same_estate() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let sizes = Estate { files: 20, orders: 40, ..Estate::default() };
+        for name in ["a", "b"] {
+            let estate = dir.path().join(name);
+            estate::create(&estate, &sizes).await.expect("an estate");
+        }
+        for file in ["source/crm/app.db", "source/shop/share/Team Files/document 00007.txt"] {
+            let [a, b] =
+                ["a", "b"].map(|name| std::fs::read(dir.path().join(name).join(file)).ok());
+            assert_eq!(a, b, "{file}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Public DNS zones and record sets: synchronous, with ETags, refusing in the recorded words and without `error`.
+//! Public DNS zones and record sets: synchronous, with an ETag each, refusing in the recorded words and without `error`.
 
 use hyper::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};

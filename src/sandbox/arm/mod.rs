@@ -70,7 +70,7 @@ pub(crate) struct Call<'a> {
     segments: Vec<&'a str>,
 }
 
-impl<'a> Call<'a> {
+impl Call<'_> {
     /// The id made of the first `count` segments, as written.
     fn id(&self, count: usize) -> String {
         self.segments[..count].iter().fold(String::new(), |id, segment| format!("{id}/{segment}"))

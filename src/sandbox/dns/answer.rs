@@ -68,19 +68,16 @@ fn build(
         if sets.is_empty() && !zone.has_below(&name) { Rcode::NXDOMAIN } else { Rcode::NOERROR };
     let mut answer = start(rcode)?;
     answer.header_mut().set_aa(true);
-    let mut additional = match found {
-        Some(set) => {
-            let owner = Owner::from_str(&question.qname().to_string()).ok()?;
-            set.push(&mut answer, &owner)?;
-            answer.additional()
-        }
-        None => {
-            let soa = zone.sets_at(&zone.name).into_iter().find(|set| set.kind == Rtype::SOA)?;
-            let mut authority = answer.authority();
-            let (data, negative_ttl) = soa.soa()?;
-            authority.push((Owner::from_str(&zone.name).ok()?, negative_ttl, data)).ok()?;
-            authority.additional()
-        }
+    let mut additional = if let Some(set) = found {
+        let owner = Owner::from_str(&question.qname().to_string()).ok()?;
+        set.push(&mut answer, &owner)?;
+        answer.additional()
+    } else {
+        let soa = zone.sets_at(&zone.name).into_iter().find(|set| set.kind == Rtype::SOA)?;
+        let mut authority = answer.authority();
+        let (data, negative_ttl) = soa.soa()?;
+        authority.push((Owner::from_str(&zone.name).ok()?, negative_ttl, data)).ok()?;
+        authority.additional()
     };
     if query.opt().is_some() {
         let sized = |opt: &mut domain::base::message_builder::OptBuilder<'_, _>| {
