@@ -3,6 +3,8 @@
 //! Promises: nothing is written before the way back is proved (the whole record set captured, the fallback answering); a
 //! record set changed by another hand is never overwritten; nothing is deleted to be created again.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -173,7 +175,7 @@ impl With {
     fn as_expected(&self, now: Option<&RecordSet>) -> Result<(), StepError> {
         let Some(expected) = self.expected() else { return Ok(()) };
         let wanted: Result<_, _> = expected.iter().map(|value| self.kind.parse(value)).collect();
-        let found = now.map_or_else(|| Ok(Default::default()), |set| values(set, self.kind));
+        let found = now.map_or_else(|| Ok(BTreeSet::default()), |set| values(set, self.kind));
         if wanted.is_ok() && wanted == found {
             return Ok(());
         }

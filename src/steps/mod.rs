@@ -86,6 +86,7 @@ kinds! {
     approval,
     net_check,
     http_check,
+    dns_ttl,
     dns_cutover,
     monitor,
     files_sync,
