@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-use super::{Exit, completions};
+use super::{Exit, abort, approve, completions, journal, pause, resolve, sandbox, status};
 
 /// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
 #[derive(Debug, Parser)]
@@ -47,6 +47,20 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show how a run stands, or list the runs.
+    Status(status::Args),
+    /// Answer a step that asks, or release a planned hold.
+    Approve(approve::Args),
+    /// Start no further step of a run.
+    Pause(pause::Args),
+    /// End a run at the next safe point; it can be resumed.
+    Abort(abort::Args),
+    /// Decide about a step that can not go on by itself.
+    Resolve(resolve::Args),
+    /// Check or show a journal.
+    Journal(journal::Args),
+    /// Serve a sandbox on loopback until Ctrl-C.
+    Sandbox(sandbox::Args),
     /// Write a shell's completion script to standard output.
     Completions(completions::Args),
 }
@@ -55,6 +69,13 @@ impl Command {
     /// Runs it.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
         match self {
+            Self::Status(args) => args.run(global),
+            Self::Approve(args) => args.run(global),
+            Self::Pause(args) => args.run(global),
+            Self::Abort(args) => args.run(global),
+            Self::Resolve(args) => args.run(global),
+            Self::Journal(args) => args.run(global),
+            Self::Sandbox(args) => args.run(global),
             Self::Completions(args) => args.run(global),
         }
     }

@@ -3,9 +3,20 @@
 //! The only place that may use `anyhow`, and the only one that ends the process. Data goes to standard output,
 //! narration to standard error. Nothing imports this module.
 
+mod abort;
+mod approve;
 mod args;
 mod completions;
 pub mod exit;
+mod inbox;
+mod journal;
+mod pause;
+mod refusal;
+mod resolve;
+mod runs;
+mod sandbox;
+mod settings;
+mod status;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

@@ -53,6 +53,16 @@ impl Owner {
     }
 }
 
+/// Who holds this lock now, for messages only: the answer may be outdated when it is read.
+pub fn holder(path: &Path) -> Option<Owner> {
+    let file = File::open(path).ok()?;
+    // Shared and let go at once; it fails, and harms nothing, while an engine lives.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => serde_json::from_reader(&file).ok(),
+        _ => None,
+    }
+}
+
 /// A held lock; let go when dropped.
 #[derive(Debug)]
 pub struct Lock {

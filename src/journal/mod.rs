@@ -36,7 +36,7 @@ mod tests;
 
 pub use append::Journal;
 pub use damage::JournalError;
-pub use lock::{Lock, LockError, Owner};
+pub use lock::{Lock, LockError, Owner, holder};
 pub use permit::EffectPermit;
 pub use read::{Head, Reading, read};
 

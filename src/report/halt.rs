@@ -22,6 +22,12 @@ impl Advice {
     fn new(command: impl Into<String>, why: impl Into<String>) -> Self {
         Self { command: command.into(), why: why.into() }
     }
+
+    pub(super) fn start_with(&mut self, program: &str) {
+        if let Some(arguments) = self.command.strip_prefix("migrate ") {
+            self.command = format!("{program} {arguments}");
+        }
+    }
 }
 
 /// A step that keeps the run from going on.

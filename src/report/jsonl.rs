@@ -22,6 +22,11 @@ impl JsonLines {
         lines
     }
 
+    /// Goes on after a version line that another one has written.
+    pub const fn continued(output: Output) -> Self {
+        Self(output)
+    }
+
     /// One more line.
     pub fn value(&mut self, value: &impl Serialize) {
         let line = serde_json::to_string(value).expect("our own types have string keys");

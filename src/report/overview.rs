@@ -135,6 +135,9 @@ impl Overview {
     pub fn read(run_dir: &Path, now: Option<Timestamp>) -> Result<Self, JournalError> {
         let mut taken_back = TakenBack::default();
         let reading = journal::read(run_dir, |record, _| taken_back.see(record))?;
+        // A sandbox run has its own time; its last fact is the nearest thing to now.
+        let now =
+            now.map(|now| if reading.state.header.sandbox { reading.state.last } else { now });
         Ok(Self::of(&reading.state, reading.head, &taken_back, now))
     }
 
@@ -179,6 +182,16 @@ impl Overview {
             allowed: plan.allowed.clone().into_iter().collect(),
             journal,
         }
+    }
+
+    /// The same with every command beginning with `program` instead of `migrate`.
+    #[must_use]
+    pub fn typed_with(mut self, program: &str) -> Self {
+        let halts = self.halts.iter_mut().flat_map(|halt| &mut halt.options);
+        for advice in halts.chain(&mut self.next).chain(&mut self.undo) {
+            advice.start_with(program);
+        }
+        self
     }
 
     /// Steps in this state.

@@ -36,7 +36,7 @@ pub(super) fn count(n: usize, noun: &str) -> String {
 }
 
 /// A step's state in one word, and how it is painted.
-pub(super) fn state(state: &StepState) -> (&'static str, Paint) {
+pub(super) const fn state(state: &StepState) -> (&'static str, Paint) {
     match state {
         StepState::Pending => ("pending", Paint::Dim),
         StepState::Waiting(Waiting::Hold) => ("on hold", Paint::Warn),
@@ -51,6 +51,11 @@ pub(super) fn state(state: &StepState) -> (&'static str, Paint) {
         StepState::Undone => ("undone", Paint::Good),
         StepState::UndoFailed => ("not undone", Paint::Bad),
     }
+}
+
+/// A step's state in one word.
+pub const fn word(state: &StepState) -> &'static str {
+    self::state(state).0
 }
 
 /// Why the engine stopped.

@@ -1,0 +1,132 @@
+//! Why a command did not do what it was asked: exit code, code of the page, causes, and what to type instead.
+
+use std::error::Error;
+
+use super::{Exit, narrate};
+use crate::engine::EngineError;
+use crate::journal::{JournalError, LockError};
+use crate::run::Finish;
+use crate::sandbox::SandboxError;
+
+/// An end of the command that is no result of a run.
+#[derive(Debug)]
+pub struct Refusal {
+    /// How the process ends.
+    pub exit: Exit,
+    code: Option<&'static str>,
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl Refusal {
+    /// With a message: lower case, no full stop.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, code: None, message: message.into(), causes: Vec::new(), hints: Vec::new() }
+    }
+
+    /// The command line asks for something that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// An error with its causes.
+    pub fn because(exit: Exit, error: &dyn Error) -> Self {
+        let mut refusal = Self::new(exit, error.to_string());
+        let mut next = error.source();
+        while let Some(cause) = next {
+            refusal.causes.push(cause.to_string());
+            next = cause.source();
+        }
+        refusal
+    }
+
+    /// Points to a page of `migrate explain`.
+    #[must_use]
+    pub const fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// What to type or change.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says it on standard error; the end of every command that may be refused.
+    pub fn told(result: Result<Exit, Self>) -> Exit {
+        result.unwrap_or_else(|refusal| {
+            let code = refusal.code.map(|code| format!("[{code}]")).unwrap_or_default();
+            let mut text = format!("error{code}: {}\n", refusal.message);
+            let causes = refusal.causes.iter().map(|cause| format!("  cause: {cause}\n"));
+            let hints = refusal.hints.iter().map(|hint| format!("  hint:  {hint}\n"));
+            text.extend(causes.chain(hints));
+            narrate(&text);
+            refusal.exit
+        })
+    }
+}
+
+impl From<JournalError> for Refusal {
+    fn from(error: JournalError) -> Self {
+        let exit = if error.is_write() { Exit::JournalNotWritten } else { Exit::JournalDamaged };
+        Self::because(exit, &error).code(error.code())
+    }
+}
+
+impl From<LockError> for Refusal {
+    fn from(error: LockError) -> Self {
+        match &error {
+            LockError::Held { owner, .. } => {
+                let refusal = Self::because(Exit::Locked, &error);
+                match owner {
+                    Some(owner) => {
+                        refusal.hint(format!("see what it does: migrate status {}", owner.run))
+                    }
+                    None => refusal,
+                }
+            }
+            LockError::Unusable { .. } => Self::because(Exit::JournalNotWritten, &error),
+        }
+    }
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Lock(error) => error.into(),
+            EngineError::Journal(error) => error.into(),
+            EngineError::Rewrites(_) => Self::because(Exit::Drift, &error)
+                .hint("what has begun can not be rewritten: undo the edit, or roll the run back"),
+            EngineError::Illegal(_) | EngineError::Signals(_) => {
+                Self::because(Exit::Failed, &error)
+            }
+        }
+    }
+}
+
+impl From<SandboxError> for Refusal {
+    fn from(error: SandboxError) -> Self {
+        Self::because(Exit::Failed, &error).code(error.code())
+    }
+}
+
+impl From<Finish> for Exit {
+    fn from(finish: Finish) -> Self {
+        match finish {
+            Finish::Completed => Self::Done,
+            Finish::RolledBack => Self::RolledBack,
+            Finish::RollbackIncomplete => Self::RollbackIncomplete,
+            Finish::Failed => Self::Failed,
+            Finish::Refused => Self::Refused,
+            Finish::WaitsForPerson => Self::NeedsPerson,
+            Finish::Unknown => Self::Unknown,
+            Finish::Mismatch => Self::Mismatch,
+            Finish::Drift => Self::Drift,
+            Finish::Interrupted => Self::Interrupted,
+            Finish::Terminated => Self::Terminated,
+        }
+    }
+}

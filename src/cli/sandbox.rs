@@ -1,0 +1,75 @@
+//! `migrate sandbox`: the sandbox on its own, for others to talk to, until Ctrl-C.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::refusal::Refusal;
+use super::{Exit, Global, narrate};
+use crate::clock::Clock;
+use crate::diagnostic::redact::Redactor;
+use crate::report::{JsonLines, Output};
+use crate::sandbox::{Sandbox, Scenario};
+
+/// Arguments of `migrate sandbox`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where its world is kept; a folder that holds one goes on with it.
+    #[arg(long, value_name = "DIR", default_value = ".migrate/sandbox")]
+    pub dir: PathBuf,
+    /// What the world is at first and what happens in it; without it, the default world.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+}
+
+impl Args {
+    /// Serves until it is interrupted.
+    pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        Ok(Refusal::told(runtime.block_on(self.serve(global))))
+    }
+
+    async fn serve(self, global: &Global) -> Result<Exit, Refusal> {
+        let scenario =
+            self.scenario.as_deref().map(Scenario::read).transpose()?.unwrap_or_default();
+        let sandbox = Sandbox::start(&self.dir, scenario, Clock::system()).await?;
+        show(global, &sandbox);
+        narrate("listening on loopback only; Ctrl-C ends it\n");
+        if tokio::signal::ctrl_c().await.is_err() {
+            narrate("Ctrl-C can not be caught here; end the process instead\n");
+            std::future::pending::<()>().await;
+        }
+        sandbox.stop().await;
+        Ok(Exit::Done)
+    }
+}
+
+fn show(global: &Global, sandbox: &Sandbox) {
+    let azure = &sandbox.azure;
+    let resolver = sandbox.network.resolver().map(|at| at.to_string()).unwrap_or_default();
+    let facts = [
+        ("arm", azure.arm.clone()),
+        ("authority", azure.authority.clone()),
+        ("identity", azure.identity.clone()),
+        ("tenant", azure.tenant.to_owned()),
+        ("client", azure.client.to_owned()),
+        ("secret", format!("{} (any is right)", azure.secret)),
+        ("subscription", azure.subscription.to_owned()),
+        ("dns", resolver),
+        ("source site", format!("http://127.0.0.2:{}", sandbox.ports.http)),
+        ("target site", format!("http://127.0.0.3:{}", sandbox.ports.http)),
+        ("files", sandbox.base.display().to_string()),
+        ("ledger", sandbox.ledger.display().to_string()),
+    ];
+    let output = Output::stdout(Redactor::default());
+    if global.json {
+        let map: serde_json::Map<_, _> =
+            facts.into_iter().map(|(name, value)| (name.replace(' ', "_"), json!(value))).collect();
+        JsonLines::new(output, "sandbox").value(&map);
+    } else {
+        let mut output = output;
+        for (name, value) in facts {
+            output.text(&format!("{name:<13} {value}\n"));
+        }
+    }
+}

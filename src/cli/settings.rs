@@ -1,0 +1,77 @@
+//! What the operational subcommands share: who is at the keyboard, which streams are written how, what a command that is
+//! to be typed next begins with.
+
+use std::io::IsTerminal as _;
+
+use super::{Global, can_ask};
+use crate::diagnostic::redact::Redactor;
+use crate::report::{Detail, JsonLines, Line, Output, Overview, Plain, Style, Terminal};
+use crate::run::{Operator, Sink};
+
+/// Who types, as the operating system names them; a label, not a proof of identity.
+pub fn operator() -> Operator {
+    let named = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
+    let user = named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Operator { user, host }
+}
+
+impl Global {
+    /// How much is told.
+    pub const fn detail(&self) -> Detail {
+        match (self.quiet, self.verbose) {
+            (true, _) => Detail::Quiet,
+            (false, 0) => Detail::Normal,
+            (false, _) => Detail::Verbose,
+        }
+    }
+
+    /// Consumers of a run's facts: JSON lines to standard output if asked for, narration to standard error.
+    pub fn sinks(&self, redactor: &Redactor) -> Vec<Box<dyn Sink>> {
+        let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+        if self.json {
+            sinks.push(Box::new(JsonLines::new(Output::stdout(redactor.clone()), "events")));
+        }
+        let stderr = std::io::stderr();
+        if stderr.is_terminal() && !self.quiet && !self.json {
+            let style = Style::of(&stderr);
+            sinks.push(Box::new(Terminal::new(style, self.detail(), redactor.clone())));
+        } else {
+            let detail = if self.json { Detail::Quiet } else { self.detail() };
+            sinks.push(Box::new(Plain::new(Output::stderr(redactor.clone()), detail)));
+        }
+        sinks
+    }
+
+    /// One overview on standard output: a page, or an object.
+    pub fn show(
+        &self,
+        overview: Overview,
+        redactor: &Redactor,
+        page: impl FnOnce(&Overview) -> Vec<Line>,
+    ) {
+        let overview = overview.typed_with(&self.program());
+        let mut output = Output::stdout(redactor.clone());
+        if self.json {
+            JsonLines::continued(output).value(&serde_json::json!({ "overview": overview }));
+        } else {
+            output.page(&page(&overview));
+        }
+    }
+
+    /// What every command that is to be typed begins with, so that it finds the same state folder.
+    pub fn program(&self) -> String {
+        let by_environment =
+            std::env::var_os("MIGRATE_STATE_DIR").is_some_and(|dir| dir == self.state_dir);
+        if by_environment || self.state_dir.as_os_str() == ".migrate" {
+            "migrate".to_owned()
+        } else {
+            format!("migrate --state-dir {}", self.state_dir.display())
+        }
+    }
+
+    /// Whether a person can be asked before something that can not be taken back lightly.
+    pub fn can_confirm(&self) -> bool {
+        !self.json && can_ask()
+    }
+}
