@@ -3,6 +3,7 @@
 pub mod azure;
 pub mod cli;
 pub mod clock;
+pub mod database;
 pub mod diagnostic;
 pub mod dns;
 pub mod engine;

@@ -91,6 +91,7 @@ kinds! {
     monitor,
     files_sync,
     verify_files,
+    verify_tables,
     writes_pause,
     writes_resume,
 }
