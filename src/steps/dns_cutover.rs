@@ -356,3 +356,6 @@ impl Step for With {
         task.prove(cx, restored.as_ref(), self.within).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests;

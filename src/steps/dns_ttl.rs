@@ -257,3 +257,44 @@ impl Step for With {
         task.prove(cx, Some(&restored), self.within).await.map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::SandboxBench;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_old_ttl_is_outwaited_and_restored_even_under_new_values() {
+        let sandbox = SandboxBench::start().await;
+        let place = json!({ "zone": "contoso.example", "resource_group": "rg-dns" });
+        let mut with = place.clone();
+        with["records"] = json!([{ "record": "crm", "type": "CNAME" }]);
+        with["ttl"] = json!(60);
+        let mut lower = sandbox.step("dns.ttl", &with);
+        let started = sandbox.world.clock.now();
+        lower.perform().await.expect("lowered");
+        assert!(since(started, sandbox.world.clock.now()) >= Duration::from_hours(1));
+        lower.next_attempt();
+        let again = sandbox.world.clock.now();
+        lower.perform().await.expect("nothing left to wait for");
+        assert!(since(again, sandbox.world.clock.now()) < Duration::from_mins(1));
+        let effects = lower.effects.recorded();
+        assert_eq!(effects.len(), 1);
+        assert!(matches!(lower.step().probe(&lower.cx, &effects[0]).await, Verdict::Done { .. }));
+
+        let mut with = place;
+        with["record"] = json!("crm");
+        with["type"] = json!("CNAME");
+        with["value"] = json!("crm-target.contoso.example");
+        let switch = sandbox.step("dns.cutover", &with);
+        switch.perform().await.expect("moved");
+
+        lower.undo(&effects[0]).await.expect("restored");
+        let azure = &sandbox.world.azure;
+        let record =
+            Record::new(azure, Some("rg-dns"), "contoso.example", "crm", RecordType::Cname);
+        let set = record.expect("an id").read(azure, &mut lower.cx.wait()).await.expect("read");
+        let set = set.expect("it is there");
+        assert_eq!((set.ttl(), set.values()), (Some(3600), vec!["crm-target.contoso.example".to_owned()]));
+    }
+}

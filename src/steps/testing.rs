@@ -10,9 +10,13 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Effects, Granted, Outcome, PerformCx, Progress, Step, StepCx, StepError, World};
+use crate::azure::{Azure, AzureOverrides, AzureSetup, GivenPrincipal};
 use crate::clock::Clock;
+use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
+use crate::plan::Plan;
 use crate::run::{Answer, Intent, Question, RecordedEffect, RunId, Sent, StepId};
+use crate::sandbox::{Sandbox, Scenario};
 
 /// One step in a world of its own. The step's id is `step`; relative paths start in a temporary folder.
 pub(super) struct Bench {
@@ -26,16 +30,9 @@ impl Bench {
     /// A step of that kind with these parameters and systems.
     pub(super) fn new(kind: &str, with: &Value, systems: &Value) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let plan =
-            json!({ "format": 1, "wave": "wave", "parallel": 1, "systems": systems, "steps": [] });
-        let step = json!({
-            "id": "step", "stage": "release", "uses": kind, "with": with, "after": [],
-            "retry": { "attempts": 1, "backoff": 0.0 }, "class": "action", "repeat": "repeatable",
-            "undo": "leaves_in_place", "source": ["runbook.yaml", 1],
-        });
         let world = World {
             run: RunId::new("run"),
-            plan: serde_json::from_value(plan).expect("a plan"),
+            plan: plan(systems),
             clock: Clock::skipping_from(Timestamp::UNIX_EPOCH),
             network: crate::dns::Network::default(),
             azure: crate::azure::Azure::disconnected(),
@@ -44,13 +41,22 @@ impl Bench {
             progress_dir: folder.path().join("progress"),
             sandbox: None,
         };
+        Self::in_world(kind, with, Arc::new(world), folder)
+    }
+
+    fn in_world(kind: &str, with: &Value, world: Arc<World>, folder: TempDir) -> Self {
+        let step = json!({
+            "id": "step", "stage": "release", "uses": kind, "with": with, "after": [],
+            "retry": { "attempts": 1, "backoff": 0.0 }, "class": "action", "repeat": "repeatable",
+            "undo": "leaves_in_place", "source": ["runbook.yaml", 1],
+        });
         let cx = StepCx {
-            world: Arc::new(world),
+            first_started: world.clock.now(),
+            world,
             step: serde_json::from_value(step).expect("a step"),
             outputs: Arc::default(),
             recorded: Vec::new(),
             others: Arc::default(),
-            first_started: Timestamp::UNIX_EPOCH,
             cancel: CancellationToken::new(),
             progress: Progress::new(StepId::new("step"), None),
         };
@@ -71,12 +77,84 @@ impl Bench {
         self.step.perform(&mut cx).await
     }
 
+    /// What the engine does before another attempt: the step learns what the journal knows.
+    pub(super) fn next_attempt(&mut self) {
+        self.cx.recorded = self.effects.recorded();
+    }
+
     /// Takes one effect back.
     pub(super) async fn undo(&self, effect: &RecordedEffect) -> Result<(), StepError> {
         let mut busy = self.cx.clock().busy();
         let mut cx = PerformCx { read: &self.cx, effects: &self.effects, busy: &mut busy };
         self.step.undo(&mut cx, effect).await
     }
+}
+
+fn plan(systems: &Value) -> Plan {
+    let plan =
+        json!({ "format": 1, "wave": "wave", "parallel": 1, "systems": systems, "steps": [] });
+    serde_json::from_value(plan).expect("a plan")
+}
+
+/// A sandbox, and steps that run in it one after the other.
+pub(super) struct SandboxBench {
+    pub(super) world: Arc<World>,
+    _sandbox: Sandbox,
+    _folder: TempDir,
+}
+
+impl SandboxBench {
+    /// The default world on real sockets.
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (dir, scenario) = (folder.path().join("sandbox"), Scenario::default());
+        let clock = Clock::skipping_from(Sandbox::opening_time(&dir, &scenario).expect("a time"));
+        let sandbox = Sandbox::start(&dir, scenario, clock.clone()).await.expect("it starts");
+        let secrets = Arc::default();
+        let world = World {
+            run: RunId::new("run"),
+            plan: plan(&json!({})),
+            network: sandbox.network.clone(),
+            azure: azure(&sandbox, &clock, Arc::clone(&secrets)),
+            clock,
+            secrets,
+            base: sandbox.base.clone(),
+            progress_dir: folder.path().join("progress"),
+            sandbox: Some(dir),
+        };
+        Self { world: Arc::new(world), _sandbox: sandbox, _folder: folder }
+    }
+
+    /// A step of that kind in this world.
+    pub(super) fn step(&self, kind: &str, with: &Value) -> Bench {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Bench::in_world(kind, with, Arc::clone(&self.world), folder)
+    }
+}
+
+fn azure(sandbox: &Sandbox, clock: &Clock, secrets: Arc<Secrets>) -> Azure {
+    let settings = json!({
+        "cloud": "public", "subscription": sandbox.azure.subscription, "resource_group": "rg-crm",
+    });
+    let url = |text: &str| text.parse().expect("a URL");
+    Azure::new(AzureSetup {
+        run: RunId::new("run"),
+        settings: serde_json::from_value(settings).expect("settings"),
+        overrides: Some(AzureOverrides {
+            arm: url(&sandbox.azure.arm),
+            authority: url(&sandbox.azure.authority),
+            audience: sandbox.azure.arm.clone(),
+            ca_pem: sandbox.azure.ca_pem.clone(),
+            credential: GivenPrincipal {
+                tenant: sandbox.azure.tenant.to_owned(),
+                client_id: sandbox.azure.client.to_owned(),
+                secret: sandbox.azure.secret.into(),
+            },
+        }),
+        secrets,
+        clock: clock.clone(),
+        base: sandbox.base.clone(),
+    })
 }
 
 /// Effects in memory.
