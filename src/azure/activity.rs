@@ -82,12 +82,13 @@ impl ActivityEvent {
 
 impl ActivityFilter {
     fn expression(&self) -> String {
-        let mut filter =
-            format!("eventTimestamp ge '{}' and eventTimestamp le '{}'", self.from, self.until);
-        if let Some(group) = &self.resource_group {
-            filter.push_str(&format!(" and resourceGroupName eq '{}'", group.replace('\'', "''")));
-        }
-        filter
+        let group = self
+            .resource_group
+            .as_ref()
+            .map(|group| format!(" and resourceGroupName eq '{}'", group.replace('\'', "''")));
+        let (from, until) = (self.from, self.until);
+        let group = group.unwrap_or_default();
+        format!("eventTimestamp ge '{from}' and eventTimestamp le '{until}'{group}")
     }
 }
 

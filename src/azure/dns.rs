@@ -195,12 +195,12 @@ impl RecordSet {
         // `Microsoft.Network/dnszones/CNAME`, in any casing.
         let kind = body.get("type")?.as_str()?.rsplit('/').next()?.to_ascii_uppercase();
         let mut properties = body.get("properties")?.as_object()?.clone();
-        properties.retain(|key, value| {
-            !value.is_null()
-                && !READ_ONLY.contains(&key.as_str())
-                && !matches!(value, Value::Object(map) if map.is_empty())
-                // An empty `targetResource: {}` or a `null` id is how the service says "no alias".
-                && !(key == "targetResource" && value.get("id").is_none_or(Value::is_null))
+        properties.retain(|key, value| match (key.as_str(), value) {
+            (_, Value::Null) => false,
+            // `{}`, or a target without an id, is how the service says "no alias".
+            ("targetResource", value) => value.get("id").is_some_and(Value::is_string),
+            (_, Value::Object(map)) if map.is_empty() => false,
+            (key, _) => !READ_ONLY.contains(&key),
         });
         Some(Self {
             name: body.get("name")?.as_str()?.to_owned(),

@@ -13,6 +13,8 @@ mod dns;
 mod locks;
 mod replication;
 mod resources;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -159,12 +161,11 @@ impl AzureSetup {
             subscription: &self.settings.subscription,
             clock: &self.clock,
         };
-        let (credential, report) = match &self.overrides {
-            Some(overrides) => origin.given(&overrides.credential)?,
-            None => {
-                let settings = CredentialSettings::read(&self.settings.credential)?;
-                credential::choose(&settings, &origin).await?
-            }
+        let (credential, report) = if let Some(overrides) = &self.overrides {
+            origin.given(&overrides.credential)?
+        } else {
+            let settings = CredentialSettings::read(&self.settings.credential)?;
+            credential::choose(&settings, &origin).await?
         };
         let arm = Arm::new(
             cloud.arm.clone(),

@@ -84,6 +84,8 @@ macro_rules! kinds {
 kinds! {
     notify,
     approval,
+    azure_check,
+    azure_deploy,
     net_check,
     http_check,
     dns_ttl,

@@ -65,6 +65,12 @@ impl Bench {
         Self { cx, effects: Recorder::default(), folder, step }
     }
 
+    /// Puts an Azure into the world, on the world's clock.
+    pub(super) fn connect(&mut self, azure: impl FnOnce(&Clock) -> crate::azure::Azure) {
+        let world = Arc::get_mut(&mut self.cx.world).expect("a world nobody shares yet");
+        world.azure = azure(&world.clock);
+    }
+
     /// The step.
     pub(super) fn step(&self) -> &dyn Step {
         &*self.step

@@ -9,6 +9,8 @@ mod error;
 mod generated;
 mod operation;
 mod paging;
+#[cfg(test)]
+mod tests;
 mod throttle;
 mod wait;
 

@@ -62,10 +62,9 @@ impl Progress {
                 }
                 Self::Failed { state, service: Box::new(service) }
             }
-            (State::Good, _) => Self::Ended,
             (State::Running, _) | (State::None, State::Running) => Self::Running,
             (State::None, _) if status == 202 => Self::Running,
-            (State::None, _) => Self::Ended,
+            (State::Good | State::None, _) => Self::Ended,
         }
     }
 }
@@ -149,7 +148,7 @@ impl Arm {
                     return Err(ArmError::OperationFailed { state, service });
                 }
                 Progress::Running => {
-                    self.pause(wait, envelope::retry_after(&reply.headers)).await?
+                    self.pause(wait, envelope::retry_after(&reply.headers)).await?;
                 }
             }
             // A 202 may name a newer URL for the next poll.

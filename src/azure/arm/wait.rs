@@ -15,8 +15,11 @@ use crate::clock::{Busy, Clock};
 pub struct Wait<'a> {
     busy: Guard<'a>,
     cancel: CancellationToken,
-    say: Option<Box<dyn Fn(&str) + Send + Sync + 'a>>,
+    say: Option<Say<'a>>,
 }
+
+/// Hears why a call waits.
+type Say<'a> = Box<dyn Fn(&str) + Send + Sync + 'a>;
 
 enum Guard<'a> {
     Lent(&'a mut Busy),

@@ -187,8 +187,9 @@ impl Origin<'_> {
                 }))?
             }
             CredentialKind::AzurePipelines => {
-                let mut options = AzurePipelinesCredentialOptions::default();
-                options.credential_options = self.assertion_options();
+                let options = AzurePipelinesCredentialOptions {
+                    credential_options: self.assertion_options(),
+                };
                 AzurePipelinesCredential::new(
                     environment("AZURESUBSCRIPTION_TENANT_ID")?,
                     environment("AZURESUBSCRIPTION_CLIENT_ID")?,

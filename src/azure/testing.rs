@@ -1,0 +1,182 @@
+//! An Azure in memory: scripted answers, and a record of what was asked. For unit tests of this module and of steps.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
+use azure_core::error::{Error, ErrorKind};
+use azure_core::http::headers::Headers;
+use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode, Url};
+use azure_core::time::{Duration, OffsetDateTime};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+
+use super::arm::{Arm, Wait};
+use super::cloud::{Cloud, CloudName};
+use super::{Azure, AzureSetup, Connection, CredentialReport, Inner};
+use crate::clock::Clock;
+use crate::plan::AzureSettings;
+use crate::run::RunId;
+
+/// The subscription of every test.
+pub(crate) const SUBSCRIPTION: &str = "00000000-0000-0000-0000-00000000c0de";
+
+/// One scripted answer.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply(u16, Vec<(&'static str, String)>, Vec<u8>),
+    Lost,
+    NoConnection,
+}
+
+impl Answer {
+    /// A JSON answer; `Null` is an empty body.
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        Self::Reply(status, Vec::new(), body)
+    }
+
+    /// The same with a header.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        if let Self::Reply(_, headers, _) = &mut self {
+            headers.push((name, value.into()));
+        }
+        self
+    }
+}
+
+/// One request that arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) url: Url,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Value,
+}
+
+impl Seen {
+    /// `PUT /path?query`.
+    pub(crate) fn line(&self) -> String {
+        let query = self.url.query().unwrap_or_default();
+        format!("{} {}?{query}", self.method, self.url.path())
+    }
+}
+
+/// Answers in order; a request beyond the script fails the test by a lost reply.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    answers: Mutex<VecDeque<Answer>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Script {
+    pub(crate) fn new(answers: impl IntoIterator<Item = Answer>) -> Arc<Self> {
+        Arc::new(Self {
+            answers: Mutex::new(answers.into_iter().collect()),
+            seen: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.seen().iter().map(Seen::line).collect()
+    }
+}
+
+#[async_trait]
+impl HttpClient for Script {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let body = match request.body() {
+            Body::Bytes(bytes) if !bytes.is_empty() => serde_json::from_slice(bytes)?,
+            _ => Value::Null,
+        };
+        let headers = request.headers().iter();
+        let headers =
+            headers.map(|(k, v)| (k.as_str().to_owned(), v.as_str().to_owned())).collect();
+        let method = request.method().as_ref().to_owned();
+        let seen = Seen { method, url: request.url().clone(), headers, body };
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(seen);
+        let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        match answer {
+            Some(Answer::Reply(status, fields, body)) => {
+                let mut headers = Headers::new();
+                for (name, value) in fields {
+                    headers.insert(name, value);
+                }
+                Ok(AsyncRawResponse::from_bytes(StatusCode::from(status), headers, body))
+            }
+            Some(Answer::NoConnection) => Err(failed(ErrorKind::Connection, "connection refused")),
+            Some(Answer::Lost) => Err(failed(ErrorKind::Io, "connection reset")),
+            None => Err(failed(ErrorKind::Io, "the script has ended")),
+        }
+    }
+}
+
+fn failed(kind: ErrorKind, why: &'static str) -> Error {
+    Error::with_message(kind, why)
+}
+
+/// Gives the same token to everybody.
+#[derive(Debug)]
+struct AnyToken;
+
+#[async_trait]
+impl TokenCredential for AnyToken {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        Ok(AccessToken::new("token", OffsetDateTime::now_utc() + Duration::hours(1)))
+    }
+}
+
+/// A handle that is connected to the script. Time is skipping from the epoch.
+pub(crate) fn azure(script: &Arc<Script>, clock: &Clock) -> Azure {
+    let cloud = Cloud::known(CloudName::Public).expect("a known cloud");
+    let run = RunId::new("run");
+    let transport: Arc<dyn HttpClient> = Arc::clone(script) as Arc<dyn HttpClient>;
+    let arm = Arm::new(
+        cloud.arm.clone(),
+        &cloud.scope(),
+        Arc::new(AnyToken),
+        transport,
+        clock.clone(),
+        run.clone(),
+    );
+    let connection = Connection { arm, cloud, report: CredentialReport::default() };
+    let setup = AzureSetup {
+        run,
+        settings: AzureSettings {
+            cloud: "public".to_owned(),
+            endpoint: None,
+            ca_file: None,
+            subscription: SUBSCRIPTION.to_owned(),
+            resource_group: Some("rg-crm".to_owned()),
+            credential: Value::Null,
+        },
+        overrides: None,
+        secrets: Arc::default(),
+        clock: clock.clone(),
+        base: PathBuf::new(),
+    };
+    let inner = Inner { setup: Some(setup), connection: OnceCell::new_with(Some(connection)) };
+    Azure(Arc::new(inner))
+}
+
+/// A scripted Azure with its clock and a wait of its own.
+pub(crate) fn world(
+    answers: impl IntoIterator<Item = Answer>,
+) -> (Azure, Arc<Script>, Wait<'static>, Clock) {
+    let clock = Clock::skipping_from(Timestamp::UNIX_EPOCH);
+    let script = Script::new(answers);
+    let wait = Wait::new(&clock, &CancellationToken::new());
+    (azure(&script, &clock), script, wait, clock)
+}
