@@ -18,6 +18,8 @@ pub mod recovery;
 mod schedule;
 mod sink;
 mod state;
+#[cfg(test)]
+mod tests;
 pub mod transition;
 
 pub use decide::{Command, Decision, Input, decide};
