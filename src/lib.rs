@@ -14,4 +14,5 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod sandbox;
+pub mod runbook;
 pub mod steps;

@@ -3,12 +3,15 @@
 //! A [`Diagnostic`] is data. One renderer ([`render`]) turns it into text, and one page per code under `codes/` is what
 //! `migrate explain CODE` prints.
 
+pub mod mask;
 pub mod redact;
+pub mod render;
+pub mod source;
 
 use serde::Serialize;
 
 /// A place in a file that a person wrote.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Place {
     /// The file as it was named on the command line or in the including runbook.
     pub file: String,

@@ -1,10 +1,18 @@
 //! Runbook -> Plan: expand, order, check, fingerprint. Pure.
 
+mod build;
 mod catalogue;
 pub mod expression;
 mod model;
+mod order;
+mod precedence;
+mod reference;
+pub mod rules;
+mod scene;
+mod settings;
 mod span;
 
+pub use build::{Prepared, prepare};
 pub use catalogue::{Catalogue, KindSpec, Role};
 pub use model::{
     AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,

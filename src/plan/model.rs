@@ -188,6 +188,9 @@ pub struct PlannedStep {
     pub repeat: Repeat,
     /// The worst undo class of its effects.
     pub undo: Undo,
+    /// What `{{ vars.x }}` means in this step when it stands in a fragment; empty for the plan's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, Value>,
     /// Where it was written: file and line, for messages at run time.
     pub source: (String, u32),
 }
