@@ -13,6 +13,6 @@ pub mod journal;
 pub mod plan;
 pub mod report;
 pub mod run;
-pub mod sandbox;
 pub mod runbook;
+pub mod sandbox;
 pub mod steps;

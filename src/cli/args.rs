@@ -7,11 +7,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-<<<<<<< HEAD
-use super::{Exit, abort, approve, completions, journal, pause, resolve, sandbox, status};
-=======
-use super::{Exit, completions, validate};
->>>>>>> 36e4a17 (plan: read a runbook with every mistake at once, expand, order, render and check it)
+use super::{
+    Exit, abort, approve, completions, journal, pause, resolve, sandbox, status, validate,
+};
 
 /// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
 #[derive(Debug, Parser)]
@@ -51,7 +49,6 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-<<<<<<< HEAD
     /// Show how a run stands, or list the runs.
     Status(status::Args),
     /// Answer a step that asks, or release a planned hold.
@@ -66,10 +63,8 @@ pub enum Command {
     Journal(journal::Args),
     /// Serve a sandbox on loopback until Ctrl-C.
     Sandbox(sandbox::Args),
-=======
     /// Check a runbook and say everything that is wrong with it.
     Validate(validate::Args),
->>>>>>> 36e4a17 (plan: read a runbook with every mistake at once, expand, order, render and check it)
     /// Write a shell's completion script to standard output.
     Completions(completions::Args),
 }
@@ -78,7 +73,6 @@ impl Command {
     /// Runs it.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
         match self {
-<<<<<<< HEAD
             Self::Status(args) => args.run(global),
             Self::Approve(args) => args.run(global),
             Self::Pause(args) => args.run(global),
@@ -86,9 +80,7 @@ impl Command {
             Self::Resolve(args) => args.run(global),
             Self::Journal(args) => args.run(global),
             Self::Sandbox(args) => args.run(global),
-=======
             Self::Validate(args) => args.run(global),
->>>>>>> 36e4a17 (plan: read a runbook with every mistake at once, expand, order, render and check it)
             Self::Completions(args) => args.run(global),
         }
     }

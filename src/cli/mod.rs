@@ -9,7 +9,6 @@ mod args;
 mod completions;
 pub mod disk;
 pub mod exit;
-<<<<<<< HEAD
 mod inbox;
 mod journal;
 mod pause;
@@ -19,9 +18,7 @@ mod runs;
 mod sandbox;
 mod settings;
 mod status;
-=======
 pub mod validate;
->>>>>>> 36e4a17 (plan: read a runbook with every mistake at once, expand, order, render and check it)
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;

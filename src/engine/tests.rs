@@ -39,6 +39,7 @@ fn step(id: &str, uses: &str, with: Value, after: &[usize]) -> PlannedStep {
         on_failure: OnFailure::Hold,
         hold_before: false,
         point_of_no_return: false,
+        vars: std::collections::BTreeMap::new(),
         in_window: false,
         class: kind.spec.class,
         repeat: kind.spec.repeat,

@@ -1,190 +1,16 @@
-<<<<<<< HEAD
-//! Expressions at run time: `{{ … }}` in parameters and `when`, over `vars`, `wave`, `window`, `workload` and `steps`.
-//!
-//! Strict: a name that is not there is an error, never an empty text. Secrets are not in scope.
-
-use std::collections::BTreeMap;
-
-use minijinja::{Environment, UndefinedBehavior};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-
-use super::{Plan, PlannedStep};
-use crate::run::{Outputs, StepId};
-
-/// What the expressions of one step can see.
-#[derive(Debug)]
-pub struct Scope<'a> {
-    plan: &'a Plan,
-    step: &'a PlannedStep,
-    outputs: &'a BTreeMap<StepId, Outputs>,
-}
-
-impl<'a> Scope<'a> {
-    /// The scope of `step`, with the outputs of the steps that have ended.
-    pub fn new(
-        plan: &'a Plan,
-        step: &'a PlannedStep,
-        outputs: &'a BTreeMap<StepId, Outputs>,
-    ) -> Self {
-        Self { plan, step, outputs }
-    }
-
-    /// Evaluates every text with an expression in it. A text that is nothing but one expression becomes its value,
-    /// with its type; any other text stays text.
-    pub fn render(&self, with: &Value) -> Result<Value, String> {
-        if !has_expression(with) {
-            return Ok(with.clone());
-        }
-        let environment = environment();
-        let names = self.names();
-        render(&environment, &names, with)
-    }
-
-    /// Whether a condition holds. It must be true or false; nothing else is taken for either.
-    pub fn holds(&self, condition: &str) -> Result<bool, String> {
-        let environment = environment();
-        let bare = only_expression(condition).unwrap_or(condition);
-        let value = environment
-            .compile_expression(bare)
-            .and_then(|compiled| compiled.eval(self.names()))
-            .map_err(|error| format!("`{condition}`: {error:#}"))?;
-        bool::try_from(value.clone())
-            .map_err(|_| format!("`{condition}` is {value}, neither true nor false"))
-    }
-
-    fn names(&self) -> minijinja::Value {
-        let mut steps = Map::new();
-        for (id, outputs) in self.outputs {
-            let value = Value::from_iter(outputs.clone());
-            if let Some(plain) = self.plain_id(id) {
-                steps.insert(plain.to_owned(), value.clone());
-            }
-            steps.insert(id.to_string(), value);
-        }
-        let window = self.plan.window.as_ref();
-        let workload = self.step.workload.as_ref().map(|name| {
-            let mut fields = Map::from_iter(
-                self.plan.workloads.get(name).map(|it| it.fields.clone()).unwrap_or_default(),
-            );
-            fields.insert("name".to_owned(), Value::from(name.as_str()));
-            Value::Object(fields)
-        });
-        let names = json!({
-            "vars": self.plan.vars,
-            "wave": self.plan.wave,
-            "change": self.plan.change,
-            "window": window.map(|it| json!({ "opens": it.opens, "closes": it.closes })),
-            "workload": workload,
-            "steps": steps,
-        });
-        minijinja::Value::deserialize(names).expect("JSON values are expression values")
-    }
-
-    /// `lag` for `lag[crm]`, seen from another step of the workload `crm`.
-    fn plain_id<'b>(&self, id: &'b StepId) -> Option<&'b str> {
-        let own = self.step.workload.as_ref()?;
-        id.as_str().strip_suffix(']')?.strip_suffix(own.as_str())?.strip_suffix('[')
-    }
-}
-
-/// Whether any text in it holds an expression.
-pub fn has_expression(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains("{{") || text.contains("{%"),
-        Value::Array(items) => items.iter().any(has_expression),
-        Value::Object(members) => members.values().any(has_expression),
-        _ => false,
-    }
-}
-
-/// The language, as strict as it gets.
-pub fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment
-}
-
-/// What stands inside, when the text is one `{{ … }}` and nothing else.
-pub fn only_expression(text: &str) -> Option<&str> {
-    let inside = text.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    (!inside.contains("{{") && !inside.contains("}}")).then(|| inside.trim())
-}
-
-fn render(
-    environment: &Environment<'_>,
-    names: &minijinja::Value,
-    value: &Value,
-) -> Result<Value, String> {
-    match value {
-        Value::String(text) if text.contains("{{") || text.contains("{%") => {
-            let rendered = match only_expression(text) {
-                Some(expression) => environment
-                    .compile_expression(expression)
-                    .and_then(|compiled| compiled.eval(names))
-                    .map(|value| serde_json::to_value(&value).unwrap_or(Value::Null)),
-                None => environment.render_str(text, names).map(Value::from),
-            };
-            rendered.map_err(|error| format!("`{text}`: {error:#}"))
-        }
-        Value::Array(items) => items.iter().map(|item| render(environment, names, item)).collect(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(key, member)| Ok((key.clone(), render(environment, names, member)?)))
-            .collect::<Result<Map<_, _>, String>>()
-            .map(Value::Object),
-        other => Ok(other.clone()),
-    }
-}
-
-/// Names of the steps whose outputs this step's texts use: what a dry run can not know yet.
-pub fn steps_needed(step: &PlannedStep) -> Vec<String> {
-    let mut needed = Vec::new();
-    collect(&step.with, &mut needed);
-    if let Some(condition) = &step.when {
-        let bare = only_expression(condition).unwrap_or(condition);
-        if let Ok(compiled) = environment().compile_expression(bare) {
-            needed.extend(used_steps(compiled.undeclared_variables(true)));
-        }
-    }
-    needed.sort();
-    needed.dedup();
-    needed
-}
-
-fn collect(value: &Value, needed: &mut Vec<String>) {
-    match value {
-        Value::String(text) if has_expression(value) => {
-            if let Ok(template) = environment().template_from_str(text) {
-                needed.extend(used_steps(template.undeclared_variables(true)));
-            }
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, needed)),
-        Value::Object(members) => members.values().for_each(|member| collect(member, needed)),
-        _ => {}
-    }
-}
-
-fn used_steps(variables: std::collections::HashSet<String>) -> impl Iterator<Item = String> {
-    variables.into_iter().filter_map(|name| {
-        let rest = name.strip_prefix("steps")?;
-        Some(rest.trim_start_matches('.').split('.').next().unwrap_or_default().to_owned())
-    })
-}
-=======
 //! The one expression language of a runbook: `{{ … }}` in texts, bare in `when:`.
 //!
 //! Undefined values are errors. Expressions see `vars`, `wave`, `window`, `workload` and, while a run is under way, `steps`;
 //! secrets are not among what they can reach. Whatever does not ask for `steps` is rendered when the plan is made.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use minijinja::value::{Object, Serde, Value as Jinja};
+use minijinja::value::{Serde, Value as Jinja};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
-use super::reference::{in_template, is_template};
+use super::reference::{Reference, in_expression, in_template, is_template};
 use super::{Plan, PlannedStep};
 use crate::run::{Outputs, StepId};
 
@@ -199,48 +25,22 @@ static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ExpressionError {
+pub(super) struct ExpressionError {
     /// What is wrong, in lower case.
-    pub message: String,
+    pub(super) message: String,
     /// Whether the text is no expression at all, as opposed to one whose value is missing.
-    pub syntax: bool,
+    pub(super) syntax: bool,
     /// Bytes of the text that are at fault.
-    pub range: Option<std::ops::Range<usize>>,
+    pub(super) range: Option<std::ops::Range<usize>>,
 }
 
 /// What expressions can see.
 #[derive(Debug, Clone)]
-pub struct Context(Jinja);
+pub(super) struct Context(Jinja);
 
 impl Context {
     pub(super) fn from_parts(parts: impl IntoIterator<Item = (&'static str, Jinja)>) -> Self {
         Self(parts.into_iter().collect::<BTreeMap<_, _>>().into())
-    }
-
-    /// What a step of a plan sees while the run is under way: outputs of finished steps by id.
-    pub fn of_step(
-        plan: &Plan,
-        step: &PlannedStep,
-        outputs: Arc<BTreeMap<StepId, Outputs>>,
-    ) -> Self {
-        let vars = if step.vars.is_empty() { &plan.vars } else { &step.vars };
-        let mut parts = vec![
-            ("vars", json(vars)),
-            ("wave", Jinja::from(plan.wave.as_str())),
-            (
-                "steps",
-                Jinja::from_object(StepOutputs { outputs, place: IdPlace::of(step.id.as_str()) }),
-            ),
-        ];
-        if let Some(window) = &plan.window {
-            parts.push(("window", window_value(window)));
-        }
-        if let Some((name, workload)) =
-            step.workload.as_ref().and_then(|name| plan.workloads.get_key_value(name))
-        {
-            parts.push(("workload", workload_value(name.as_str(), workload)));
-        }
-        Self::from_parts(parts)
     }
 }
 
@@ -298,14 +98,90 @@ pub(super) fn workload_value(name: &str, workload: &super::Workload) -> Jinja {
     json(&fields)
 }
 
-/// Renders every text in a value that asks for `steps`; all others were rendered when the plan was made.
-pub fn render(value: &Value, context: &Context) -> Result<Value, ExpressionError> {
-    Ok(match value {
-        Value::String(text)
-            if is_template(text) && in_template(text).is_ok_and(|it| !it.is_empty()) =>
-        {
-            render_text(text, context)?
+/// What the expressions of one step can see while the run is under way.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    plan: &'a Plan,
+    step: &'a PlannedStep,
+    outputs: &'a BTreeMap<StepId, Outputs>,
+}
+
+impl<'a> Scope<'a> {
+    /// The scope of `step`, with the outputs of the steps that have ended.
+    pub fn new(
+        plan: &'a Plan,
+        step: &'a PlannedStep,
+        outputs: &'a BTreeMap<StepId, Outputs>,
+    ) -> Self {
+        Self { plan, step, outputs }
+    }
+
+    /// Renders every text that asks for `steps`; all others were rendered when the plan was made. A text that is
+    /// nothing but one expression becomes its value, with its type; any other text stays text.
+    pub fn render(&self, with: &Value) -> Result<Value, String> {
+        let references = references_in(with);
+        if references.is_empty() {
+            return Ok(with.clone());
         }
+        render(with, &self.context(&references)).map_err(|error| error.to_string())
+    }
+
+    /// Whether a condition holds. It must be true or false; nothing else is taken for either.
+    pub fn holds(&self, condition: &str) -> Result<bool, String> {
+        let references = in_expression(condition).unwrap_or_default();
+        evaluate_condition(condition, &self.context(&references))
+            .map_err(|error| format!("`{condition}`: {error}"))
+    }
+
+    /// Only the outputs that are asked for are put in sight: a plan of ten thousand steps has many more.
+    fn context(&self, references: &[Reference]) -> Context {
+        let (plan, step) = (self.plan, self.step);
+        let place = IdPlace::of(step.id.as_str());
+        let steps: BTreeMap<&str, Jinja> = references
+            .iter()
+            .filter_map(|reference| {
+                let mut ids = place.candidates(&reference.step);
+                let outputs = ids.find_map(|id| self.outputs.get(&StepId::new(id)))?;
+                Some((reference.step.as_str(), json(outputs)))
+            })
+            .collect();
+        let vars = if step.vars.is_empty() { &plan.vars } else { &step.vars };
+        let mut parts = vec![
+            ("vars", json(vars)),
+            ("wave", Jinja::from(plan.wave.as_str())),
+            ("steps", Jinja::from(steps)),
+        ];
+        parts.extend(plan.window.as_ref().map(|window| ("window", window_value(window))));
+        let workload = step.workload.as_ref().and_then(|name| plan.workloads.get_key_value(name));
+        let workload = workload.map(|(name, it)| ("workload", workload_value(name.as_str(), it)));
+        parts.extend(workload);
+        Context::from_parts(parts)
+    }
+}
+
+/// Names of the steps whose outputs this step's texts use: what a dry run cannot know yet.
+pub fn steps_needed(step: &PlannedStep) -> Vec<String> {
+    let mut references = references_in(&step.with);
+    let condition = step.when.as_deref().unwrap_or_default();
+    references.extend(in_expression(condition).unwrap_or_default());
+    let mut needed: Vec<String> = references.into_iter().map(|it| it.step).collect();
+    needed.sort();
+    needed.dedup();
+    needed
+}
+
+fn references_in(value: &Value) -> Vec<Reference> {
+    match value {
+        Value::String(text) if is_template(text) => in_template(text).unwrap_or_default(),
+        Value::Array(items) => items.iter().flat_map(references_in).collect(),
+        Value::Object(entries) => entries.values().flat_map(references_in).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn render(value: &Value, context: &Context) -> Result<Value, ExpressionError> {
+    Ok(match value {
+        Value::String(text) if !references_in(value).is_empty() => render_text(text, context)?,
         Value::Array(items) => {
             Value::Array(items.iter().map(|item| render(item, context)).collect::<Result<_, _>>()?)
         }
@@ -319,9 +195,14 @@ pub fn render(value: &Value, context: &Context) -> Result<Value, ExpressionError
     })
 }
 
-/// The value of a `when:`.
-pub fn evaluate_condition(text: &str, context: &Context) -> Result<bool, ExpressionError> {
-    Ok(evaluate(text, 0, context)?.is_true())
+/// The value of a `when:`, which must be true or false.
+pub(super) fn evaluate_condition(text: &str, context: &Context) -> Result<bool, ExpressionError> {
+    let value = evaluate(text, 0, context)?;
+    bool::try_from(value.clone()).map_err(|_| ExpressionError {
+        message: format!("the value is {value}, neither true nor false"),
+        syntax: false,
+        range: Some(0..text.len()),
+    })
 }
 
 /// One text. A text that is a single `{{ … }}` keeps the type of its value; any other becomes text.
@@ -430,20 +311,6 @@ impl IdPlace {
     }
 }
 
-/// `steps` in an expression.
-#[derive(Debug)]
-struct StepOutputs {
-    outputs: Arc<BTreeMap<StepId, Outputs>>,
-    place: IdPlace,
-}
-
-impl Object for StepOutputs {
-    fn get_value(self: &Arc<Self>, key: &Jinja) -> Option<Jinja> {
-        let written = key.as_str()?;
-        self.place.candidates(written).find_map(|id| self.outputs.get(&StepId::new(id))).map(json)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -453,16 +320,6 @@ mod tests {
     fn context() -> Context {
         let vars = json!({ "zone": "contoso.example", "port": 8080, "list": [1, 2] });
         Context::from_parts([("vars", super::json(&vars))])
-    }
-
-    fn with_outputs(id: &str) -> Context {
-        let outputs: BTreeMap<StepId, Outputs> = [
-            (StepId::from("lag[crm]"), Outputs::from([("seconds".to_owned(), json!(4))])),
-            (StepId::from("f/lag"), Outputs::from([("seconds".to_owned(), json!(5))])),
-        ]
-        .into();
-        let steps = StepOutputs { outputs: Arc::new(outputs), place: IdPlace::of(id) };
-        Context::from_parts([("steps", Jinja::from_object(steps))])
     }
 
     #[test]
@@ -487,22 +344,38 @@ mod tests {
         assert!(render_text("{{ vars.nothing }}", &context()).is_err());
     }
 
-    #[test]
-    fn outputs_by_plain_id_within_lane_and_fragment() {
-        let with = json!({ "a": "{{ steps.lag.seconds }}", "b": "{{ steps['lag[crm]'].seconds }}", "c": "{{ x" });
-        let rendered = render(&with, &with_outputs("go[crm]"));
-        assert_eq!(rendered, Ok(json!({ "a": 4, "b": 4, "c": "{{ x" })));
-        let rendered = render(&json!("{{ steps.lag.seconds }}"), &with_outputs("f/go"));
-        assert_eq!(rendered, Ok(json!(5)));
-        assert!(render(&json!("{{ steps.lag.seconds }}"), &with_outputs("go")).is_err());
+    fn plan_with(id: &str) -> (Plan, BTreeMap<StepId, Outputs>) {
+        let plan = crate::plan::testing::plan(&format!(
+            "migrate: 1\nwave: w\nstages:\n  prepare:\n    - {{id: {id}, uses: note}}\n"
+        ));
+        let outputs = [
+            (StepId::from("lag[crm]"), Outputs::from([("seconds".to_owned(), json!(4))])),
+            (StepId::from("f/lag"), Outputs::from([("seconds".to_owned(), json!(5))])),
+        ];
+        (plan, outputs.into())
     }
 
     #[test]
-    fn conditions() {
-        let context = with_outputs("go[crm]");
-        assert_eq!(evaluate_condition("steps.lag.seconds < 5", &context), Ok(true));
-        assert_eq!(evaluate_condition("steps.lag.seconds > 5", &context), Ok(false));
-        assert!(evaluate_condition("steps.none.seconds > 5", &context).is_err());
+    fn outputs_by_plain_id_within_lane_and_fragment() {
+        let (plan, outputs) = plan_with("go");
+        let render = |id: &str, with: Value| {
+            let step = PlannedStep { id: StepId::from(id), ..plan.steps[0].clone() };
+            Scope::new(&plan, &step, &outputs).render(&with)
+        };
+        let with = json!({ "a": "{{ steps.lag.seconds }}", "b": "{{ steps['lag[crm]'].seconds }}", "c": "{{ x" });
+        assert_eq!(render("go[crm]", with), Ok(json!({ "a": 4, "b": 4, "c": "{{ x" })));
+        assert_eq!(render("f/go", json!("{{ steps.lag.seconds }}")), Ok(json!(5)));
+        assert!(render("go", json!("{{ steps.lag.seconds }}")).is_err());
+    }
+
+    #[test]
+    fn conditions_are_true_or_false_and_nothing_else() {
+        let (plan, outputs) = plan_with("go");
+        let step = PlannedStep { id: StepId::from("go[crm]"), ..plan.steps[0].clone() };
+        let scope = Scope::new(&plan, &step, &outputs);
+        assert_eq!(scope.holds("steps.lag.seconds < 5"), Ok(true));
+        assert_eq!(scope.holds("steps.lag.seconds > 5"), Ok(false));
+        assert!(scope.holds("steps.none.seconds > 5").is_err());
+        assert!(scope.holds("steps.lag.seconds").is_err());
     }
 }
->>>>>>> 36e4a17 (plan: read a runbook with every mistake at once, expand, order, render and check it)

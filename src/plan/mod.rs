@@ -18,3 +18,6 @@ pub use model::{
     AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,
 };
 pub use span::{NotASpan, Span};
+
+#[cfg(test)]
+pub(crate) mod testing;
