@@ -88,6 +88,7 @@ kinds! {
     azure_deploy,
     net_check,
     http_check,
+    replication_wait,
     dns_ttl,
     dns_cutover,
     monitor,

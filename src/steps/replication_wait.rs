@@ -1,0 +1,327 @@
+//! `replication.wait`: holds everything back until the lag has been at or under a limit for a time. Changes nothing.
+//!
+//! A reading that is missing, null, stale or an error is unknown, and unknown never opens the gate. The deadline is the
+//! step's own `timeout`.
+
+mod command;
+mod gate;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::gate::{Gate, Reading, Stand};
+use super::{
+    Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
+};
+use crate::azure::{ArmError, Health, MigrationItemId, ReplicationItem, Wait};
+use crate::plan::{Class, KindSpec, Role, Span};
+use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
+
+/// Parameters of `replication.wait`; either `items` or `command`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct With {
+    /// Azure Migrate replication items; all of them must be at or under the limit.
+    #[serde(default)]
+    pub items: Vec<Item>,
+    /// Argv list that prints the lag: seconds as a number, or `{"lag_seconds": n, "at": "<RFC 3339>"}`.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The most lag that is good.
+    pub max_lag: Span,
+    /// How long it must stay so. Default 30s.
+    #[serde(default = "thirty_seconds")]
+    pub hold_for: Span,
+    /// Pause between two looks. Default 5s.
+    #[serde(default = "five_seconds")]
+    pub poll: Span,
+    /// A reading older than this is unknown. Default 2m.
+    #[serde(default = "two_minutes")]
+    pub stale_after: Span,
+}
+
+/// A replication item of Azure Migrate.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Item {
+    /// Recovery Services vault.
+    pub vault: String,
+    /// Resource group of the vault; the runbook's default one when not given.
+    #[serde(default)]
+    pub resource_group: Option<String>,
+    /// Replication fabric.
+    pub fabric: String,
+    /// Protection container.
+    pub container: String,
+    /// Name of the item.
+    pub item: String,
+}
+
+const fn thirty_seconds() -> Span {
+    Span::seconds(30)
+}
+const fn five_seconds() -> Span {
+    Span::seconds(5)
+}
+const fn two_minutes() -> Span {
+    Span::minutes(2)
+}
+
+const DOCS: &str = "\
+Looks at the lag every `poll` and ends when it has been at or under `max_lag` for `hold_for`, from readings younger than \
+`stale_after` and without a gap between them.\n\n\
+- `items`: Azure Migrate replication items. The lag is the age of the last recovery point; a point in the future counts as no \
+lag. An item that is not replicating, in critical health or in need of a resynchronization is not ready.\n\
+- `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\n\
+Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \
+step's `timeout`: lag that never falls ends with exit 4.\n\n\
+Outputs: `lag_seconds`, `held_seconds`.";
+
+/// The kind.
+pub const KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "replication.wait",
+        summary: "Wait until replication lag is low and stays low",
+        docs: DOCS,
+        example: include_str!("../../examples/steps/replication.wait.yaml"),
+        class: Class::Check,
+        repeat: Repeat::Repeatable,
+        undo: Undo::LeavesInPlace,
+        roles: &[Role::WaitsForLag],
+        outputs: &["lag_seconds", "held_seconds"],
+        open_outputs: false,
+        schema: || schemars::schema_for!(With),
+        check: super::check::<With>,
+        describe,
+    },
+    build: |with| {
+        let with = super::read::<With>(with)?;
+        if with.items.is_empty() == with.command.is_empty() {
+            return Err("give either `items` or `command`".to_owned());
+        }
+        if with.poll.duration().is_zero() {
+            return Err("`poll` must be above zero".to_owned());
+        }
+        Ok(Box::new(with))
+    },
+};
+
+fn describe(with: &Value) -> Vec<String> {
+    let text = |key: &str| with[key].as_str().map(str::to_owned);
+    let limit = text("max_lag").unwrap_or_else(|| "?".to_owned());
+    let hold = text("hold_for").unwrap_or_else(|| thirty_seconds().to_string());
+    vec![format!("lag at most {limit} for {hold}")]
+}
+
+impl With {
+    fn attempted(&self) -> String {
+        format!("wait for a lag of at most {} held for {}", self.max_lag, self.hold_for)
+    }
+
+    /// One look at everything: names with their readings. `Err` for what waiting can not heal.
+    async fn look(&self, cx: &StepCx, wait: &mut Wait<'_>) -> Result<Vec<(String, Reading)>, StepError> {
+        // The time of asking: a recovery point made while the answer travels is no lag.
+        let now = cx.clock().now();
+        if !self.command.is_empty() {
+            let reading = command::read(&self.command, &cx.world.base, now).await;
+            return Ok(vec![(self.command[0].clone(), reading)]);
+        }
+        let mut look = Vec::new();
+        for item in &self.items {
+            let id = MigrationItemId {
+                resource_group: item.resource_group.clone(),
+                vault: item.vault.clone(),
+                fabric: item.fabric.clone(),
+                container: item.container.clone(),
+                item: item.item.clone(),
+            };
+            let reading = match cx.world.azure.replication_item(wait, &id).await {
+                Ok(Some(found)) => judge(&found, now),
+                Ok(None) => return Err(self.absent(item)),
+                Err(error) => self.unread(error)?,
+            };
+            look.push((item.item.clone(), reading));
+        }
+        Ok(look)
+    }
+
+    fn absent(&self, item: &Item) -> StepError {
+        StepError::new(
+            FailureClass::Refused,
+            "MIG0412",
+            self.attempted(),
+            format!("vault {} has no replication item {}; nothing was changed", item.vault, item.item),
+        )
+        .hint("correct `items` in the runbook")
+    }
+
+    /// What heals by itself is an unknown reading; missing rights or settings are not.
+    fn unread(&self, error: ArmError) -> Result<Reading, StepError> {
+        let unknown = Reading::Unknown(error.to_string());
+        let failure = error.into_step_error(self.attempted(), "nothing was changed");
+        if failure.class == FailureClass::Refused { Err(failure) } else { Ok(unknown) }
+    }
+
+    fn never(&self, last: &str) -> StepError {
+        StepError::new(
+            FailureClass::Refused,
+            "MIG0411",
+            self.attempted(),
+            format!("the lag never got there in time; last: {last}; nothing was changed"),
+        )
+        .hint("find out why the target trails, then `migrate resume`")
+        .retryable()
+    }
+
+    fn line(&self, stand: &Stand, worst: &str) -> String {
+        let (limit, hold) = (self.max_lag, self.hold_for);
+        match stand {
+            Stand::Open { held } | Stand::Holding { held } => {
+                format!("{worst}, limit {limit}; held {} s of {hold}", held.as_secs())
+            }
+            Stand::Above(_) => format!("{worst}, limit {limit}; over the limit"),
+            Stand::Unknown(why) => format!("unknown, so not ready: {why}"),
+        }
+    }
+}
+
+/// What an item says about itself.
+fn judge(item: &ReplicationItem, now: jiff::Timestamp) -> Reading {
+    let unknown = |why: String| Reading::Unknown(format!("{}: {why}", item.name));
+    if item.state != "Replicating" {
+        return unknown(format!("it is {}", item.state));
+    }
+    if item.health == Health::Critical {
+        return unknown(format!("health is critical: {}", item.health_errors.join("; ")));
+    }
+    if item.resync_required == Some(true) {
+        return unknown("it must be resynchronized".to_owned());
+    }
+    match item.lag(now) {
+        Some(lag) => Reading::Lag { lag, age: Duration::ZERO },
+        None => unknown("no recovery point has arrived".to_owned()),
+    }
+}
+
+/// The worst lag of a look with the age of its reading, for people.
+fn worst(look: &[(String, Reading)]) -> (f64, String) {
+    let lags = look.iter().filter_map(|(name, reading)| match reading {
+        Reading::Lag { lag, age } => Some((*lag, *age, name)),
+        Reading::Unknown(_) => None,
+    });
+    match lags.max() {
+        Some((lag, age, name)) => {
+            let (lag, age) = (lag.as_secs_f64(), age.as_secs());
+            (lag, format!("lag of {name} {lag:.0} s, reading {age} s old"))
+        }
+        None => (f64::NAN, "no reading".to_owned()),
+    }
+}
+
+#[async_trait]
+impl Step for With {
+    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        let look = self.look(cx, &mut cx.wait()).await?;
+        let reading = |(name, reading): (String, Reading)| match reading {
+            Reading::Lag { lag, .. } => Evidence {
+                check: format!("lag of {name}"),
+                verdict: "read".to_owned(),
+                detail: format!("{} s, limit {}", lag.as_secs(), self.max_lag),
+                holds: lag <= self.max_lag.duration(),
+            },
+            Reading::Unknown(why) => Evidence {
+                check: format!("lag of {name}"),
+                verdict: "not compared".to_owned(),
+                detail: why,
+                holds: false,
+            },
+        };
+        Ok(Preview { readings: look.into_iter().map(reading).collect(), ..Preview::default() })
+    }
+
+    async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        let read = cx.read;
+        let mut gate = Gate::new(
+            self.max_lag.duration(),
+            self.hold_for.duration(),
+            self.stale_after.duration(),
+        );
+        loop {
+            let look = self.look(read, &mut cx.wait()).await?;
+            let (lag_seconds, shown) = worst(&look);
+            let readings: Vec<Reading> = look.into_iter().map(|(_, reading)| reading).collect();
+            let stand = gate.take(read.clock().now(), &readings);
+            let line = self.line(&stand, &shown);
+            if let Stand::Open { held } = stand {
+                let outputs = Outputs::from([
+                    ("lag_seconds".to_owned(), json!(lag_seconds)),
+                    ("held_seconds".to_owned(), json!(held.as_secs())),
+                ]);
+                let evidence = Evidence {
+                    check: "replication lag".to_owned(),
+                    verdict: "at or under the limit".to_owned(),
+                    detail: line,
+                    holds: true,
+                };
+                return Ok(Outcome { outputs, evidence: vec![evidence] });
+            }
+            if read.cancel.is_cancelled() {
+                return Err(self.never(&line));
+            }
+            read.progress.say(line.clone());
+            // Woken by the deadline: that is an answer too.
+            if read.sleep(self.poll.duration(), cx.busy).await.is_err() {
+                return Err(self.never(&line));
+            }
+        }
+    }
+
+    async fn probe(&self, _cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
+        Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
+    }
+
+    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Bench, SandboxBench};
+    use super::*;
+
+    fn item(name: &str) -> Value {
+        json!({ "vault": "vault-crm", "fabric": "fabric-1", "container": "container-1", "item": name })
+    }
+
+    #[tokio::test]
+    async fn lag_reaches_zero_and_stays_there() {
+        let sandbox = SandboxBench::start().await;
+        let with = json!({ "items": [item("crm-db"), item("crm-web")], "max_lag": "0s" });
+        let outcome = sandbox.step("replication.wait", &with).perform().await.expect("reached");
+        assert_eq!(outcome.outputs["held_seconds"].as_u64().map(|held| held >= 30), Some(true));
+    }
+
+    #[tokio::test]
+    async fn an_item_that_is_not_there_is_refused_at_once() {
+        let sandbox = SandboxBench::start().await;
+        let with = json!({ "items": [item("absent")], "max_lag": "0s" });
+        let error = sandbox.step("replication.wait", &with).perform().await.expect_err("absent");
+        assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, "MIG0412"));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_lag_that_never_falls_is_refused_when_time_is_up() {
+        let with = json!({ "command": ["/bin/sh", "-c", "echo 9"], "max_lag": "1s" });
+        let step = Bench::new("replication.wait", &with, &json!({}));
+        step.cx.cancel.cancel();
+        let error = step.perform().await.expect_err("never");
+        assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, "MIG0411"));
+        assert!(error.known.contains("lag of /bin/sh 9 s, reading 0 s old, limit 1s"), "{error}");
+    }
+}
