@@ -70,6 +70,7 @@ fn step(at: usize, edges: u8) -> PlannedStep {
         class: Class::Action,
         repeat: Repeat::Guarded,
         undo: Undo::Restores,
+        vars: std::collections::BTreeMap::new(),
         source: ("w.yaml".to_owned(), 1),
     }
 }
