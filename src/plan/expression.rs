@@ -1,6 +1,6 @@
 //! The one expression language of a runbook: `{{ … }}` in texts, bare in `when:`.
 //!
-//! Undefined values are errors. Expressions see `vars`, `wave`, `window`, `workload` and, while a run is under way, `steps`;
+//! Undefined values are errors. Expressions see `vars`, `wave`, `change`, `window`, `workload` and, while a run is under way, `steps`;
 //! secrets are not among what they can reach. Whatever does not ask for `steps` is rendered when the plan is made.
 
 use std::collections::BTreeMap;
@@ -74,6 +74,7 @@ fn hint_for(path: &str, part: &str, within: &Jinja) -> String {
         }
         "workload" => "it is defined in a step with `workload:` or `each: workload`".to_owned(),
         "window" => "the runbook has no `window:`".to_owned(),
+        "change" => "the runbook has no `change:`".to_owned(),
         _ => {
             let known: Vec<String> =
                 within.try_iter().into_iter().flatten().map(|key| key.to_string()).collect();
@@ -152,6 +153,7 @@ impl<'a> Scope<'a> {
             ("steps", Jinja::from(steps)),
         ];
         parts.extend(plan.window.as_ref().map(|window| ("window", window_value(window))));
+        parts.extend(plan.change.as_deref().map(|change| ("change", Jinja::from(change))));
         let workload = step.workload.as_ref().and_then(|name| plan.workloads.get_key_value(name));
         let workload = workload.map(|(name, it)| ("workload", workload_value(name.as_str(), it)));
         parts.extend(workload);

@@ -25,6 +25,7 @@ pub(super) struct Scene<'r> {
     sources: &'r Sources,
     wave: Jinja,
     window: Option<Jinja>,
+    change: Option<Jinja>,
     vars: Jinja,
     workloads: BTreeMap<&'r str, Jinja>,
     /// Parameters of fragments by inclusion and lane.
@@ -82,6 +83,7 @@ impl<'r> Scene<'r> {
             sources,
             wave: Jinja::from(runbook.keys.wave.as_str()),
             window,
+            change: runbook.keys.change.as_deref().map(Jinja::from),
             vars: expression::json(&runbook.keys.vars),
             workloads,
             scopes: HashMap::new(),
@@ -106,6 +108,7 @@ impl<'r> Scene<'r> {
     fn context(&self, vars: Jinja, lane: Option<&str>) -> Context {
         let mut parts = vec![("vars", vars), ("wave", self.wave.clone())];
         parts.extend(self.window.clone().map(|window| ("window", window)));
+        parts.extend(self.change.clone().map(|change| ("change", change)));
         let workload = lane.and_then(|lane| self.workloads.get(lane));
         parts.extend(workload.map(|workload| ("workload", workload.clone())));
         Context::from_parts(parts)
