@@ -122,3 +122,62 @@ fn read(items: &[Value]) -> Vec<ActivityEvent> {
     events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::azure::ResourceId;
+    use crate::azure::testing::{Answer, world};
+
+    fn event(id: &str, at: &str) -> Value {
+        json!({ "eventDataId": id, "eventTimestamp": at, "submissionTimestamp": null,
+            "operationName": { "value": "Microsoft.Network/dnsZones/write" }, "status": { "value": "Succeeded" },
+            "resourceId": "/subscriptions/s/resourcegroups/RG-dns/providers/x", "caller": "a@b.c", "httpRequest": null })
+    }
+
+    #[tokio::test]
+    async fn late_and_repeated_events_count_once_and_in_order() {
+        let next = "https://management.azure.com/next";
+        let (azure, script, mut wait, _) = world([
+            Answer::json(
+                200,
+                &json!({ "value": [event("b", "2026-11-21T08:00:02Z")], "nextLink": next }),
+            ),
+            Answer::json(
+                200,
+                &json!({ "value": [
+                event("a", "2026-11-21T08:00:01.1234567Z"), event("b", "2026-11-21T08:00:02Z"), { "odd": 1 },
+            ] }),
+            ),
+        ]);
+        let time = |text: &str| text.parse().expect("a time");
+        let filter = ActivityFilter {
+            from: time("2026-11-21T07:00:00Z"),
+            until: time("2026-11-21T09:00:00Z"),
+            resource_group: Some("rg'dns".to_owned()),
+        };
+        let events = azure.activity(&mut wait, &filter).await.expect("both pages");
+        assert_eq!(events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let query: Vec<_> = script.seen()[0].url.query_pairs().into_owned().collect();
+        assert_eq!(
+            query[1].1,
+            "eventTimestamp ge '2026-11-21T07:00:00Z' and eventTimestamp le '2026-11-21T09:00:00Z' \
+             and resourceGroupName eq 'rg''dns'"
+        );
+        let scope = |text| ResourceId::parse(text).expect("an id");
+        assert!(events[0].within(&scope("/subscriptions/s/resourceGroups/rg-dns")));
+        assert!(!events[0].within(&scope("/subscriptions/s/resourceGroups/rg")));
+    }
+
+    #[tokio::test]
+    async fn looking_back_further_than_the_service_keeps_is_refused_here() {
+        let (azure, script, mut wait, _) = world([]);
+        let until = Timestamp::UNIX_EPOCH;
+        let from = until - jiff::SignedDuration::from_hours(24 * 91);
+        let filter = ActivityFilter { from, until, resource_group: None };
+        assert!(azure.activity(&mut wait, &filter).await.is_err());
+        assert!(script.seen().is_empty());
+    }
+}

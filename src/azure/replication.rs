@@ -204,3 +204,93 @@ impl Azure {
         Ok(items.iter().map(ReplicationItem::from_body).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn item(details: &Value) -> ReplicationItem {
+        ReplicationItem::from_body(&json!({ "properties": { "providerSpecificDetails": details } }))
+    }
+
+    #[test]
+    fn an_idle_item_as_recorded_is_read_without_inventing_anything() {
+        let read = ReplicationItem::from_body(&json!({
+            "id": "/Subscriptions/s/x", "name": "crm-db",
+            "properties": {
+                "machineName": "crm-db", "migrationState": "Replicating", "health": "Normal",
+                "migrationStateDescription": "Ready to migrate", "testMigrateState": "None",
+                "healthErrors": [{ "errorCode": "110084", "errorMessage": "no successful test migration" }],
+                "allowedOperations": ["DisableMigration", "Migrate"],
+                "currentJob": { "jobName": "None", "startTime": "1753-01-01T00:00:00Z" },
+                "lastMigrationTime": "0001-01-01T00:00:00",
+                "providerSpecificDetails": {
+                    "instanceType": "VMwareCbt", "resyncRequired": "false", "performAutoResync": "true",
+                    "lastRecoveryPointReceived": "2026-11-21T08:00:00.1234567Z",
+                    "initialSeedingProgressPercentage": null, "deltaSyncProgressPercentage": "42",
+                },
+            },
+        }));
+        assert_eq!((read.health, read.health_errors.len()), (Health::Normal, 1));
+        assert_eq!((read.initial_seeding_percent, read.delta_sync_percent), (None, Some(42.0)));
+        assert_eq!((read.resync_required, read.current_job.as_deref()), (Some(false), None));
+        assert!(read.allows("migrate") && !read.allows("TestMigrate"));
+        let now: Timestamp = "2026-11-21T08:00:05Z".parse().expect("a time");
+        assert_eq!(read.lag(now).expect("a lag").as_secs(), 4);
+    }
+
+    #[test]
+    fn never_is_no_date_and_the_future_is_no_lag() {
+        for never in
+            ["0001-01-01T00:00:00", "0001-01-01T00:00:00Z", "1753-01-01T00:00:00", "", "soon"]
+        {
+            assert_eq!(
+                item(&json!({ "lastRecoveryPointReceived": never })).last_recovery_point,
+                None
+            );
+        }
+        let zoneless = item(&json!({ "lastRecoveryPointReceived": "2026-11-21T13:00:00" }));
+        let now: Timestamp = "2026-11-21T08:00:00Z".parse().expect("a time");
+        assert_eq!(zoneless.lag(now), Some(Duration::ZERO));
+        assert_eq!(item(&Value::Null).lag(now), None, "no reading is no lag of zero");
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[ -~]{0,12}".prop_map(Value::from),
+            "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z?".prop_map(Value::from),
+        ];
+        let keys = prop_oneof![
+            Just("properties".to_owned()),
+            Just("providerSpecificDetails".to_owned()),
+            Just("lastRecoveryPointReceived".to_owned()),
+            Just("healthErrors".to_owned()),
+            Just("resyncRequired".to_owned()),
+            "[a-z]{1,4}",
+        ];
+        leaf.prop_recursive(4, 64, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((keys.clone(), inner), 0..6)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_and_a_lag_is_never_negative(body in any_json(), now in 0_i64..4_000_000_000) {
+            let read = ReplicationItem::from_body(&body);
+            let now = Timestamp::from_second(now).expect("a time");
+            if let (Some(lag), Some(point)) = (read.lag(now), read.last_recovery_point) {
+                prop_assert!(point <= now || lag.is_zero());
+            }
+        }
+    }
+}

@@ -94,7 +94,8 @@ impl Script {
 impl HttpClient for Script {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let body = match request.body() {
-            Body::Bytes(bytes) if !bytes.is_empty() => serde_json::from_slice(bytes)?,
+            Body::Bytes(bytes) if !bytes.is_empty() => serde_json::from_slice(bytes)
+                .unwrap_or_else(|_| String::from_utf8_lossy(bytes).into()),
             _ => Value::Null,
         };
         let headers = request.headers().iter();

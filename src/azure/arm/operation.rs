@@ -168,3 +168,106 @@ impl Arm {
         wait.sleep(&self.clock, pause, "waits for Azure to finish the operation").await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::azure::testing::{Answer, world};
+
+    const URL: &str = "https://management.azure.com/subscriptions/s/ops/a;b;zone;Regular?t=1&s=%2B";
+
+    fn reply(status: u16, body: &Value) -> Answer {
+        Answer::json(status, body)
+    }
+
+    async fn attached(answers: Vec<Answer>) -> (Result<Finished, ArmError>, Vec<String>) {
+        let (azure, script, mut wait, _) = world(answers);
+        let arm = azure.arm().await.expect("connected");
+        (arm.attach(&mut wait, URL).await, script.lines())
+    }
+
+    #[tokio::test]
+    async fn every_shape_of_running_and_ended_is_read() {
+        let none = Value::Null;
+        let cases = [
+            (
+                "status document",
+                vec![
+                    reply(200, &json!({ "status": "InventedByProvider", "percentComplete": null })),
+                    reply(200, &json!({ "status": "Succeeded" })),
+                ],
+            ),
+            ("Location", vec![reply(202, &none), reply(200, &json!({ "value": 1 }))]),
+            ("Location, no content", vec![reply(202, &none), reply(204, &none)]),
+            (
+                "private DNS",
+                vec![
+                    reply(202, &json!({ "status": "InProgress" })),
+                    reply(200, &json!({ "status": "Succeeded" })),
+                ],
+            ),
+            (
+                "Site Recovery",
+                vec![
+                    reply(
+                        200,
+                        &json!({ "error": null, "name": "x", "status": "InProgress", "percentComplete": null }),
+                    ),
+                    reply(200, &json!({ "error": null, "name": "x", "status": "Succeeded" })),
+                ],
+            ),
+            (
+                "the resource itself",
+                vec![
+                    reply(
+                        200,
+                        &json!({ "type": "t", "status": "odd", "properties": { "provisioningState": "Updating" } }),
+                    ),
+                    reply(
+                        200,
+                        &json!({ "type": "t", "status": "odd", "properties": { "provisioningState": "Succeeded" } }),
+                    ),
+                ],
+            ),
+        ];
+        for (shape, answers) in cases {
+            let (ended, lines) = attached(answers).await;
+            assert!(ended.is_ok(), "{shape}: {ended:?}");
+            assert_eq!(lines.len(), 2, "{shape}");
+            assert!(lines[0].ends_with("/ops/a;b;zone;Regular?t=1&s=%2B"), "{shape}: as it came");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_inside_http_200_is_a_failure() {
+        let error = json!({ "code": "Conflict", "message": "no" });
+        let cases = [
+            json!({ "status": "Failed", "error": error }),
+            json!({ "status": "Canceled", "error": error }),
+            json!({ "type": "t", "properties": { "provisioningState": "Failed", "error": error } }),
+            json!({ "status": "Failed", "properties": { "error": error } }),
+        ];
+        for body in cases {
+            let (ended, _) = attached(vec![reply(200, &body)]).await;
+            let ended = ended.expect_err("failed");
+            assert_eq!(ended.code(), "MIG0111");
+            assert_eq!(ended.service().expect("why").code, "Conflict", "{body}");
+        }
+        let (ended, _) = attached(vec![reply(200, &json!({ "status": "Canceled" }))]).await;
+        assert_eq!(ended.expect_err("failed").service().expect("why").code, "Canceled");
+    }
+
+    #[tokio::test]
+    async fn a_stored_url_of_another_host_gets_no_token() {
+        for link in ["https://evil.example/ops/1", "http://management.azure.com/ops/1", "nonsense"]
+        {
+            let (azure, script, mut wait, _) = world([]);
+            let arm = azure.arm().await.expect("connected");
+            let error = arm.attach(&mut wait, link).await.expect_err("refused");
+            assert!(matches!(error, ArmError::ForeignUrl(_)), "{link}");
+            assert!(script.seen().is_empty(), "{link}");
+        }
+    }
+}

@@ -6,6 +6,8 @@
 
 mod assertion;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::Path;
