@@ -5,15 +5,17 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::http::{Method, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::arm::{self, guid};
-use super::core::Core;
+use super::asides::Asides;
+use super::core::{Carried, Core, Kind};
 use super::http::{Answer, Reply, Request, Site};
 use super::ledger::{Cause, Entry};
 use super::scenario::TENANT;
-use super::store::World;
+use super::throttle::Throttle;
 use crate::clock::Clock;
 
 /// The application that every sandbox's service principal is.
@@ -25,6 +27,8 @@ pub(super) struct AzureSite {
     pub(super) core: Arc<Core>,
     /// `https://localhost:port`.
     pub(super) base: String,
+    pub(super) throttle: Throttle,
+    pub(super) asides: Arc<Asides>,
 }
 
 impl Site for AzureSite {
@@ -32,17 +36,57 @@ impl Site for AzureSite {
         if let Some(reply) = self.authority(&request) {
             return Answer::Reply(reply);
         }
-        let base = self.base.clone();
-        let path = request.path.clone();
-        let provider = move |core: &Core, world: &World, request: &Request, now| {
-            let outcome = arm::handle(world, core.scenario(), request, now, core.began(), &base);
-            (outcome.reply, outcome.changes)
+        let left = match self.throttle.take(&request.method, self.core.now()) {
+            Ok(left) => left,
+            Err(refusal) => return Answer::Reply(refusal),
         };
-        self.core.answer(path, request, provider).await
+        let asked = request.header("x-ms-client-request-id").map(str::to_owned);
+        match self.arm(request).await {
+            Answer::Reply(reply) => {
+                Answer::Reply(named(reply.with(left.0, left.1), asked, self.core.now()))
+            }
+            Answer::HangUp => Answer::HangUp,
+        }
+    }
+}
+
+/// The ids that every reply carries.
+fn named(reply: Reply, asked: Option<String>, now: Timestamp) -> Reply {
+    let id = uuid::Uuid::new_v4().to_string();
+    let reply = reply
+        .with("x-ms-request-id", id.clone())
+        .with("x-ms-correlation-request-id", id.clone())
+        .with(
+            "x-ms-routing-request-id",
+            format!("WESTEUROPE:{}:{id}", now.strftime("%Y%m%dT%H%M%SZ")),
+        );
+    match asked {
+        Some(asked) => reply.with("x-ms-client-request-id", asked),
+        None => reply,
     }
 }
 
 impl AzureSite {
+    async fn arm(&self, request: Request) -> Answer {
+        let (path, base, asides) =
+            (request.path.clone(), self.base.clone(), Arc::clone(&self.asides));
+        let kind = if arm::only_reads(&request) { Kind::Reads } else { Kind::Changes };
+        let provider = move |carried: Carried<'_>, request: &Request| {
+            let setting = arm::Setting {
+                world: carried.world,
+                scenario: carried.core.scenario(),
+                now: carried.now,
+                began: carried.core.began(),
+                base: &base,
+                asides: &asides,
+                fails: carried.fails,
+            };
+            let outcome = arm::handle(setting, request);
+            (outcome.reply, outcome.changes)
+        };
+        self.core.answer(kind, path, request, provider).await
+    }
+
     /// What needs no token.
     fn authority(&self, request: &Request) -> Option<Reply> {
         let path = request.path.trim_matches('/').to_ascii_lowercase();
@@ -117,7 +161,7 @@ fn caller(request: &Request) -> Option<String> {
 }
 
 /// The ledger's record of a request, before its answer is known.
-pub(super) fn entry(request: &Request, seq: u64, at: jiff::Timestamp, path: String) -> Entry {
+pub(super) fn entry(request: &Request, seq: u64, at: Timestamp, path: String) -> Entry {
     let header = |name: &str| request.header(name).map(str::to_owned);
     Entry {
         seq,

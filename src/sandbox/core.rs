@@ -17,6 +17,23 @@ use super::scenario::{FaultKind, Scenario};
 use super::store::{Store, World};
 use crate::clock::Clock;
 
+/// Whether a request belongs into the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Reads,
+    Changes,
+}
+
+/// What a provider is given to decide on.
+#[derive(Clone, Copy)]
+pub(crate) struct Carried<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) world: &'a World,
+    pub(crate) now: Timestamp,
+    /// The long-running operation that starts here is to fail.
+    pub(crate) fails: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -62,13 +79,15 @@ impl Core {
     /// Carries a request out: decided on one world, durable, then answered. `path` is its name in the ledger.
     pub(super) async fn answer(
         self: &Arc<Self>,
+        kind: Kind,
         path: String,
         request: Request,
-        provider: impl FnOnce(&Self, &World, &Request, Timestamp) -> (Reply, Changes) + Send + 'static,
+        provider: impl FnOnce(Carried<'_>, &Request) -> (Reply, Changes) + Send + 'static,
     ) -> Answer {
         let core = Arc::clone(self);
         // The disk is waited for on a thread of its own.
-        let done = tokio::task::spawn_blocking(move || core.carry_out(&path, &request, provider));
+        let done =
+            tokio::task::spawn_blocking(move || core.carry_out(kind, &path, &request, provider));
         match done.await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => unavailable(&error.to_string()),
@@ -78,9 +97,10 @@ impl Core {
 
     fn carry_out(
         &self,
+        kind: Kind,
         path: &str,
         request: &Request,
-        provider: impl FnOnce(&Self, &World, &Request, Timestamp) -> (Reply, Changes),
+        provider: impl FnOnce(Carried<'_>, &Request) -> (Reply, Changes),
     ) -> Result<Answer, SandboxError> {
         let now = self.now();
         let (number, met) = self.faults.count(&self.scenario, &self.store.world(), request, path);
@@ -92,15 +112,17 @@ impl Core {
                 (entry.is_some(), entry)
             })?;
         }
-        if !request.mutates() && met.is_none() {
-            let (reply, _) = provider(self, &self.store.world(), request, now);
+        if kind == Kind::Reads && met.is_none() {
+            let world = &self.store.world();
+            let (reply, _) = provider(Carried { core: self, world, now, fails: false }, request);
             return Ok(Answer::Reply(reply));
         }
+        let fails = met.as_ref().is_some_and(|met| *met.kind == FaultKind::OperationFails);
         self.store.commit(|world| {
             let instead = met.as_ref().and_then(|met| met.reply(path));
             let (reply, mut changes) = match instead {
                 Some(reply) => (reply, Changes::new()),
-                None => provider(self, world, request, now),
+                None => provider(Carried { core: self, world, now, fails }, request),
             };
             let mut entry = entry(request, world.next_seq(), now, path.to_owned());
             entry.status = reply.status.as_u16();

@@ -101,7 +101,7 @@ impl Met<'_> {
                 "InternalServerError",
                 "The server has encountered an internal error.",
             ),
-            FaultKind::ReplyLost => return None,
+            FaultKind::OperationFails | FaultKind::ReplyLost => return None,
         };
         let bare = path.to_ascii_lowercase().contains("/dnszones/");
         Some(if bare { error.bare().reply() } else { error.reply() })
@@ -114,6 +114,7 @@ impl Met<'_> {
             FaultKind::Conflict => "conflict",
             FaultKind::PreconditionFailed => "precondition_failed",
             FaultKind::ServerError => "server_error",
+            FaultKind::OperationFails => "operation_fails",
             FaultKind::ReplyLost => "reply_lost",
         };
         name.to_owned()

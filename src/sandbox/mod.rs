@@ -6,6 +6,7 @@
 
 mod app;
 mod arm;
+mod asides;
 mod azure;
 mod core;
 mod disk;
@@ -19,7 +20,9 @@ mod identity;
 pub mod ledger;
 pub mod scenario;
 mod sockets;
+mod standalone;
 mod store;
+mod throttle;
 mod tls;
 mod world;
 
@@ -41,6 +44,7 @@ pub use azure::CLIENT;
 pub use error::SandboxError;
 pub use home::{Ports, estate_in};
 pub use scenario::{SUBSCRIPTION, Scenario, TENANT};
+pub use standalone::serve_until;
 pub use world::{Orders, Table, WorldSnapshot, world};
 
 use self::app::{AppSite, Place, Writer};
@@ -131,7 +135,12 @@ impl Sandbox {
         sockets: sockets::Sockets,
         core: &Arc<Core>,
     ) -> Result<(), SandboxError> {
-        let azure = azure::AzureSite { core: Arc::clone(core), base: self.azure.arm.clone() };
+        let azure = azure::AzureSite {
+            core: Arc::clone(core),
+            base: self.azure.arm.clone(),
+            throttle: throttle::Throttle::default(),
+            asides: Arc::default(),
+        };
         let tls = Some(tls::acceptor(dir)?);
         self.tasks.spawn(http::serve(sockets.azure, tls, Arc::new(azure), self.stop.clone()));
         let identity = identity::IdentitySite { audience: self.azure.arm.clone() };

@@ -237,6 +237,8 @@ pub enum FaultKind {
     PreconditionFailed,
     /// 500 `InternalServerError`, nothing changed.
     ServerError,
+    /// The long-running operation that the request starts fails, in an answer with status 200.
+    OperationFails,
     /// The change is made and durable, then the connection is closed without an answer.
     ReplyLost,
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub(super) use orders::{CHANNEL, open};
 pub(super) use writer::{Writer, acknowledged};
 
-use super::core::Core;
+use super::core::{Carried, Core, Kind};
 use super::http::{Answer, Reply, Request, Site};
 use super::ledger::Changes;
 use super::store::World;
@@ -88,7 +88,7 @@ impl Site for AppSite {
         let label = request.host.split('.').next().unwrap_or("");
         if label == "hooks" {
             let path = format!("{}{}", request.host, request.path);
-            return self.core.answer(path, request, hook).await;
+            return self.core.answer(Kind::Changes, path, request, hook).await;
         }
         let apps = &self.core.scenario().estate.workloads;
         let app = apps.iter().find(|app| label == **app || label.starts_with(&format!("{app}-")));
@@ -118,10 +118,11 @@ impl AppSite {
             (Method::GET | Method::PUT, "/health" | "/maintenance") => {
                 let path = format!("{app}@{}{}", self.place.name(), request.path);
                 let (place, load) = (self.place, self.load(&app, |load| *load));
-                let provider = move |_: &Core, world: &World, request: &Request, _| {
-                    application(world, request, place, &app, load)
+                let kind = if request.mutates() { Kind::Changes } else { Kind::Reads };
+                let provider = move |carried: Carried<'_>, request: &Request| {
+                    application(carried.world, request, place, &app, load)
                 };
-                self.core.answer(path, request, provider).await
+                self.core.answer(kind, path, request, provider).await
             }
             _ => Answer::Reply(Reply::empty(StatusCode::NOT_FOUND)),
         }
@@ -193,15 +194,16 @@ fn application(
 }
 
 /// A webhook: kept once per idempotency key.
-fn hook(_: &Core, world: &World, request: &Request, _: jiff::Timestamp) -> (Reply, Changes) {
+fn hook(carried: Carried<'_>, request: &Request) -> (Reply, Changes) {
     if request.method != Method::POST {
         return (Reply::empty(StatusCode::METHOD_NOT_ALLOWED), Changes::new());
     }
     let named = request.header("idempotency-key").map(|key| format!("hook-{}-{key}", request.path));
-    let key =
-        named.unwrap_or_else(|| format!("hook-{}-without-key-{}", request.path, world.next_seq()));
+    let key = named.unwrap_or_else(|| {
+        format!("hook-{}-without-key-{}", request.path, carried.world.next_seq())
+    });
     let key = key.to_ascii_lowercase();
-    if world.get(&key).is_some() {
+    if carried.world.get(&key).is_some() {
         return (Reply::empty(StatusCode::OK), Changes::new());
     }
     let text = String::from_utf8_lossy(&request.body).into_owned();

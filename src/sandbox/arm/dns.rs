@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::scenario::{Record, SUBSCRIPTION, Zone};
 use super::super::store::World;
+use super::operations::{self, Operation};
 use super::{ArmError, Call, Handled, Outcome, guid, only_get};
 
 const ZONE_TYPE: &str = "Microsoft.Network/dnszones";
@@ -168,7 +169,19 @@ fn zone(call: &Call<'_>) -> Handled {
         (Method::GET, Some(doc)) => Ok(read(&counted(call, &id, doc))),
         (Method::DELETE, Some(doc)) => {
             check(call, Some(doc), &format!("The zone {name}"))?;
-            let start = Outcome::empty(StatusCode::ACCEPTED).remove(&id);
+            let operation = Operation::start(call, &id);
+            // Their ids contain semicolons, as recorded.
+            let path = |kind: &str| {
+                let parent = id.rsplit_once("/dnszones/").map_or("", |(parent, _)| parent);
+                let link = format!("{parent}/{kind}/{};{name};Regular", operation.id);
+                operations::link(call, &link)
+            };
+            let mut start = operation.put_into(Outcome::empty(StatusCode::ACCEPTED));
+            start.reply = start
+                .reply
+                .with("azure-asyncoperation", path("dnsOperationStatuses"))
+                .with("location", path("dnsOperationResults"));
+            let start = start.remove(&id);
             Ok(call.world.below(&id).fold(start, |outcome, (key, _)| outcome.remove(key)))
         }
         _ => Err(ArmError::method_not_allowed()),

@@ -4,6 +4,7 @@ use hyper::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::super::scenario::{Group, SUBSCRIPTION};
+use super::operations::{self, Operation};
 use super::{ArmError, Call, Handled, Outcome, only_get};
 
 const TYPE: &str = "Microsoft.Resources/resourceGroups";
@@ -44,7 +45,11 @@ pub(super) fn answer(call: &Call<'_>) -> Handled {
         (_, None) => Err(ArmError::group_not_found(name)),
         (Method::GET, Some(doc)) => Ok(Outcome::ok(doc)),
         (Method::DELETE, Some(_)) => {
-            let start = Outcome::empty(StatusCode::ACCEPTED).remove(&id(name));
+            let operation = Operation::start(call, &id(name));
+            let location = operations::link(call, &operations::results_path(&operation.id));
+            let mut start = operation.put_into(Outcome::empty(StatusCode::ACCEPTED));
+            start.reply = start.reply.with("location", location).with("retry-after", "15");
+            let start = start.remove(&id(name));
             Ok(call.world.below(&id(name)).fold(start, |outcome, (key, _)| outcome.remove(key)))
         }
         _ => Err(ArmError::method_not_allowed()),

@@ -4,11 +4,18 @@
 //! changes durable before the reply leaves. Ids, types and names compare without case and keep the case they were
 //! written in, as the real service does.
 
+mod activity;
+mod deployments;
 mod dns;
 mod error;
+mod generic;
 mod groups;
+mod locks;
+mod operations;
 mod replication;
 mod subscriptions;
+mod template;
+mod versions;
 
 use hyper::http::{Method, StatusCode, header};
 use jiff::Timestamp;
@@ -18,9 +25,10 @@ use sha2::{Digest, Sha256};
 pub(super) use dns::changed_record;
 pub(super) use error::ArmError;
 
+use super::asides::Asides;
 use super::http::{Reply, Request};
 use super::ledger::Changes;
-use super::scenario::Scenario;
+use super::scenario::{SUBSCRIPTION, Scenario};
 use super::store::World;
 
 /// A reply and what has to be durable before it leaves.
@@ -56,18 +64,35 @@ impl Outcome {
 
 type Handled = Result<Outcome, ArmError>;
 
-/// One request as the providers see it.
-pub(crate) struct Call<'a> {
+/// What a request meets: the world and everything around it.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
     pub(crate) world: &'a World,
     pub(crate) scenario: &'a Scenario,
-    pub(crate) request: &'a Request,
     pub(crate) now: Timestamp,
     /// When the world began.
     pub(crate) began: Timestamp,
     /// `https://localhost:port`, for links back.
     pub(crate) base: &'a str,
+    /// Results that outlive a request and change nothing.
+    pub(crate) asides: &'a Asides,
+    /// The operation that this request starts is to fail.
+    pub(crate) fails: bool,
+}
+
+/// One request as the providers see it.
+struct Call<'a> {
+    setting: Setting<'a>,
+    request: &'a Request,
     /// Path segments as written.
     segments: Vec<&'a str>,
+}
+
+impl<'a> std::ops::Deref for Call<'a> {
+    type Target = Setting<'a>;
+    fn deref(&self) -> &Setting<'a> {
+        &self.setting
+    }
 }
 
 impl Call<'_> {
@@ -125,56 +150,65 @@ pub(crate) fn guid(of: &str) -> String {
     uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
+/// Whether a request changes nothing although its method is POST.
+pub(crate) fn only_reads(request: &Request) -> bool {
+    let path = request.path.to_ascii_lowercase();
+    !request.mutates() || path.ends_with("/validate") || path.ends_with("/whatif")
+}
+
 /// Answers one request.
-pub(crate) fn handle(
-    world: &World,
-    scenario: &Scenario,
-    request: &Request,
-    now: Timestamp,
-    began: Timestamp,
-    base: &str,
-) -> Outcome {
+pub(crate) fn handle(setting: Setting<'_>, request: &Request) -> Outcome {
     let segments = request.path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let call = Call { world, scenario, request, now, began, base, segments };
+    let call = Call { setting, request, segments };
     route(&call).unwrap_or_else(|error| Outcome { reply: error.reply(), changes: Changes::new() })
 }
 
 fn route(call: &Call<'_>) -> Handled {
     let lower: Vec<String> = call.segments.iter().map(|part| part.to_ascii_lowercase()).collect();
     let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
-    if !call
-        .request
-        .header(header::AUTHORIZATION.as_str())
-        .is_some_and(|value| value.starts_with("Bearer "))
-    {
+    let token = call.request.header(header::AUTHORIZATION.as_str());
+    if !token.is_some_and(|value| value.starts_with("Bearer ")) {
         return Err(ArmError::unauthenticated());
     }
+    versions::check(call, &lower)?;
     match lower.as_slice() {
         ["subscriptions"] => subscriptions::list(call),
-        ["subscriptions", id, ..] if *id != super::scenario::SUBSCRIPTION => {
+        ["subscriptions", id, ..] if *id != SUBSCRIPTION => {
             Err(ArmError::subscription_not_found(call.segments[1]))
         }
         ["subscriptions", _] => subscriptions::get(call),
-        ["subscriptions", _, "resourcegroups", rest @ ..] if rest.len() < 2 => groups::answer(call),
-        ["subscriptions", _, "resourcegroups", group, ..]
-            if groups::find(call, group).is_none() =>
-        {
+        [.., "operationresults" | "dnsoperationresults", id] => operations::result(call, id),
+        [.., "dnsoperationstatuses", id] => operations::status(call, id),
+        [.., "providers", "microsoft.authorization", "locks"] => locks::list(call),
+        [.., "providers", "microsoft.authorization", "locks", _] => locks::answer(call),
+        [.., "microsoft.insights", "eventtypes", "management", "values"] => activity::list(call),
+        _ => provider(call, &lower),
+    }
+}
+
+/// Everything that a lock may be in the way of.
+fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
+    if !only_reads(call.request) {
+        locks::check(call.world, &call.request.path, &call.request.method)?;
+    }
+    match lower {
+        [_, _, "resources"] => generic::list(call),
+        [_, _, "resourcegroups", rest @ ..] if rest.len() < 2 => groups::answer(call),
+        [_, _, "resourcegroups", group, ..] if groups::find(call, group).is_none() => {
             Err(ArmError::group_not_found(call.segments[3]))
         }
-        ["subscriptions", _, .., "providers", "microsoft.network", "dnszones"] => dns::zones(call),
-        [
-            "subscriptions",
-            _,
-            "resourcegroups",
-            _,
-            "providers",
-            "microsoft.network",
-            "dnszones",
-            _,
-            rest @ ..,
-        ] => dns::answer(call, rest),
+        [_, _, _, _, "resources"] => generic::list(call),
+        [_, _, _, _, "deployments", _, "operations"] => deployments::operations_of(call),
+        [_, _, _, _, "providers", "microsoft.resources", "deployments", rest @ ..] => {
+            deployments::answer(call, rest)
+        }
+        [_, _, .., "providers", "microsoft.network", "dnszones"] => dns::zones(call),
+        [_, _, _, _, "providers", "microsoft.network", "dnszones", _, rest @ ..] => {
+            dns::answer(call, rest)
+        }
         [.., "replicationmigrationitems"] => replication::list(call),
         [.., "replicationmigrationitems", _] => replication::get(call),
+        [.., "providers", _, _, _] | [.., "providers", _, _, _, _, _] => generic::answer(call),
         _ => Err(ArmError::not_found(&call.request.path)),
     }
 }
@@ -189,5 +223,12 @@ pub(super) fn opening(scenario: &Scenario) -> Changes {
     let groups = scenario.groups.iter().map(groups::opening);
     let zones = scenario.zones.iter().flat_map(dns::opening);
     let items = scenario.replication.iter().map(replication::opening);
-    groups.chain(zones).chain(items).map(|(id, doc)| (id, Some(doc))).collect()
+    let vaults = scenario.replication.iter().map(replication::vault);
+    let locks = scenario.locks.iter().map(locks::opening);
+    let others = scenario.resources.iter().filter_map(|resource| {
+        let id = resource["id"].as_str()?;
+        Some((id.to_ascii_lowercase(), generic::doc(id, resource)))
+    });
+    let docs = groups.chain(zones).chain(items).chain(vaults).chain(locks).chain(others);
+    docs.map(|(id, doc)| (id, Some(doc))).collect()
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::scenario::{Replication, SUBSCRIPTION};
-use super::{ArmError, Call, Handled, Outcome, guid, only_get};
+use super::{ArmError, Call, Handled, Outcome, generic, guid, only_get};
 
 const TYPE: &str = "Microsoft.RecoveryServices/vaults/replicationFabrics/replicationProtectionContainers/replicationMigrationItems";
 
@@ -19,6 +19,19 @@ pub(crate) fn opening(item: &Replication) -> (String, Value) {
     );
     let id = format!("{container}/replicationMigrationItems/{}", item.item);
     let doc = json!({ "id": id, "name": item.item, "type": TYPE, "properties": { "machineName": item.item } });
+    (id.to_ascii_lowercase(), doc)
+}
+
+/// The document of an item's vault.
+pub(super) fn vault(item: &Replication) -> (String, Value) {
+    let id = format!(
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{}/providers/Microsoft.RecoveryServices/vaults/{}",
+        item.group, item.vault
+    );
+    let doc = generic::doc(
+        &id,
+        &json!({ "location": "westeurope", "sku": { "name": "Standard" }, "properties": {} }),
+    );
     (id.to_ascii_lowercase(), doc)
 }
 
