@@ -9,7 +9,7 @@ use super::{Exit, Global, narrate};
 use crate::clock::Clock;
 use crate::diagnostic::redact::Redactor;
 use crate::report::{JsonLines, Output};
-use crate::sandbox::{Sandbox, Scenario};
+use crate::sandbox::Sandbox;
 
 /// Arguments of `migrate sandbox`.
 #[derive(Debug, clap::Args)]
@@ -30,8 +30,7 @@ impl Args {
     }
 
     async fn serve(self, global: &Global) -> Result<Exit, Refusal> {
-        let scenario =
-            self.scenario.as_deref().map(Scenario::read).transpose()?.unwrap_or_default();
+        let scenario = Sandbox::scenario(&self.dir, self.scenario.as_deref())?;
         let sandbox = Sandbox::start(&self.dir, scenario, Clock::system()).await?;
         show(global, &sandbox);
         narrate("listening on loopback only; Ctrl-C ends it\n");
@@ -49,6 +48,7 @@ fn show(global: &Global, sandbox: &Sandbox) {
     let resolver = sandbox.network.resolver().map(|at| at.to_string()).unwrap_or_default();
     let facts = [
         ("arm", azure.arm.clone()),
+        ("ca", azure.ca_file.display().to_string()),
         ("authority", azure.authority.clone()),
         ("identity", azure.identity.clone()),
         ("tenant", azure.tenant.to_owned()),

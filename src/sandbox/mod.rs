@@ -20,7 +20,6 @@ mod identity;
 pub mod ledger;
 pub mod scenario;
 mod sockets;
-mod standalone;
 mod store;
 mod throttle;
 mod tls;
@@ -44,7 +43,6 @@ pub use azure::CLIENT;
 pub use error::SandboxError;
 pub use home::{Ports, estate_in};
 pub use scenario::{SUBSCRIPTION, Scenario, TENANT};
-pub use standalone::serve_until;
 pub use world::{Orders, Table, WorldSnapshot, world};
 
 use self::app::{AppSite, Place, Writer};
@@ -66,6 +64,8 @@ pub struct AzureEndpoints {
     pub identity: String,
     /// The certificate authority to trust, PEM.
     pub ca_pem: String,
+    /// The same as a file, for `REQUESTS_CA_BUNDLE`.
+    pub ca_file: PathBuf,
     /// Tenant id.
     pub tenant: &'static str,
     /// Client id; any secret is right.
@@ -168,6 +168,21 @@ impl Sandbox {
         Ok(())
     }
 
+    /// The scenario for a sandbox in `dir`: the one its world was made with, else the given file, else the default. A
+    /// given one that is not the world's is refused.
+    pub fn scenario(dir: &Path, given: Option<&Path>) -> Result<Scenario, SandboxError> {
+        let read = given.map(|path| Ok((path, Scenario::read(path)?))).transpose()?;
+        match (read, home::settings(dir)?) {
+            (Some((path, given)), Some(settings)) if given != settings.scenario => {
+                let why = "the world in this folder was made with another one; take a new folder";
+                let name = path.display().to_string();
+                Err(SandboxError::Scenario { name, why: why.to_owned() })
+            }
+            (_, Some(settings)) => Ok(settings.scenario),
+            (given, None) => Ok(given.map(|(_, scenario)| scenario).unwrap_or_default()),
+        }
+    }
+
     /// When a skipping clock has to start: the last time this world has seen, else the scenario's start.
     pub fn opening_time(dir: &Path, scenario: &Scenario) -> Result<Timestamp, SandboxError> {
         Ok(Self::last_time(dir)?.unwrap_or(scenario.start))
@@ -211,6 +226,7 @@ fn endpoints(dir: &Path, ports: Ports) -> Result<AzureEndpoints, SandboxError> {
         authority: base,
         identity: format!("http://127.0.0.1:{}/msi/token", ports.identity),
         ca_pem: std::fs::read_to_string(&ca).map_err(SandboxError::file("read", &ca))?,
+        ca_file: ca,
         tenant: TENANT,
         client: CLIENT,
         secret: "any-secret-is-right",
