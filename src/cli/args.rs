@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
-    Exit, abort, approve, completions, journal, pause, resolve, sandbox, status, validate,
+    Exit, abort, approve, completions, journal, pause, resolve, resume, rollback, run, sandbox,
+    status, validate,
 };
 
 /// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
@@ -49,6 +50,12 @@ pub struct Global {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a runbook.
+    Run(run::Args),
+    /// Take a run up again where it stopped.
+    Resume(resume::Args),
+    /// Take a run back.
+    Rollback(rollback::Args),
     /// Show how a run stands, or list the runs.
     Status(status::Args),
     /// Answer a step that asks, or release a planned hold.
@@ -73,6 +80,9 @@ impl Command {
     /// Runs it.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
         match self {
+            Self::Run(args) => args.run(global),
+            Self::Resume(args) => args.run(global),
+            Self::Rollback(args) => args.run(global),
             Self::Status(args) => args.run(global),
             Self::Approve(args) => args.run(global),
             Self::Pause(args) => args.run(global),

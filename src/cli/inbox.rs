@@ -14,13 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A request by whoever types, with an id of its own.
-pub fn request(request: Request, comment: &str) -> PersonRequest {
+pub(super) fn request(request: Request, comment: &str) -> PersonRequest {
     let id = uuid::Uuid::new_v4().to_string();
     PersonRequest { id, by: operator(), comment: comment.to_owned(), request }
 }
 
 /// Hands it over and says what became of it.
-pub fn submit(
+pub(super) fn submit(
     global: &Global,
     found: &Found,
     request: Request,

@@ -4,15 +4,15 @@ use std::error::Error;
 
 use super::{Exit, narrate};
 use crate::engine::EngineError;
-use crate::journal::{JournalError, LockError};
+use crate::journal::{JournalError, LockError, Owner};
 use crate::run::Finish;
 use crate::sandbox::SandboxError;
 
 /// An end of the command that is no result of a run.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// How the process ends.
-    pub exit: Exit,
+    pub(super) exit: Exit,
     code: Option<&'static str>,
     message: String,
     causes: Vec<String>,
@@ -21,17 +21,17 @@ pub struct Refusal {
 
 impl Refusal {
     /// With a message: lower case, no full stop.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, code: None, message: message.into(), causes: Vec::new(), hints: Vec::new() }
     }
 
     /// The command line asks for something that makes no sense.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(super) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
     /// An error with its causes.
-    pub fn because(exit: Exit, error: &dyn Error) -> Self {
+    pub(super) fn because(exit: Exit, error: &dyn Error) -> Self {
         let mut refusal = Self::new(exit, error.to_string());
         let mut next = error.source();
         while let Some(cause) = next {
@@ -41,22 +41,32 @@ impl Refusal {
         refusal
     }
 
+    /// Somebody else runs it.
+    pub(super) fn held(owner: &Owner) -> Self {
+        let Owner { run, user, host, pid, since, .. } = owner;
+        Self::new(
+            Exit::Locked,
+            format!("run {run} is under way: {user}@{host}, process {pid}, since {since:.0}"),
+        )
+        .hint(format!("see what it does: migrate status {run}"))
+    }
+
     /// Points to a page of `migrate explain`.
     #[must_use]
-    pub const fn code(mut self, code: &'static str) -> Self {
+    pub(super) const fn code(mut self, code: &'static str) -> Self {
         self.code = Some(code);
         self
     }
 
     /// What to type or change.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
     /// Says it on standard error; the end of every command that may be refused.
-    pub fn told(result: Result<Exit, Self>) -> Exit {
+    pub(super) fn told(result: Result<Exit, Self>) -> Exit {
         result.unwrap_or_else(|refusal| {
             let code = refusal.code.map(|code| format!("[{code}]")).unwrap_or_default();
             let mut text = format!("error{code}: {}\n", refusal.message);
@@ -79,15 +89,8 @@ impl From<JournalError> for Refusal {
 impl From<LockError> for Refusal {
     fn from(error: LockError) -> Self {
         match &error {
-            LockError::Held { owner, .. } => {
-                let refusal = Self::because(Exit::Locked, &error);
-                match owner {
-                    Some(owner) => {
-                        refusal.hint(format!("see what it does: migrate status {}", owner.run))
-                    }
-                    None => refusal,
-                }
-            }
+            LockError::Held { owner: Some(owner), .. } => Self::held(owner),
+            LockError::Held { owner: None, .. } => Self::because(Exit::Locked, &error),
             LockError::Unusable { .. } => Self::because(Exit::JournalNotWritten, &error),
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use super::Exit;
 use super::refusal::Refusal;
 use crate::engine::run_dir;
 use crate::journal::{self, Owner, Reading};
@@ -13,7 +14,7 @@ use crate::run::{RunId, StepId};
 const TAIL: u64 = 4096;
 
 /// Every run under the state folder, the oldest first.
-pub fn all(state_dir: &Path) -> Vec<RunId> {
+pub(super) fn all(state_dir: &Path) -> Vec<RunId> {
     let Ok(entries) = std::fs::read_dir(state_dir.join("runs")) else { return Vec::new() };
     let mut runs: Vec<_> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -32,7 +33,7 @@ fn parts(run: &RunId) -> (&str, &str) {
 }
 
 /// The run that is meant.
-pub fn find(state_dir: &Path, typed: Option<&str>) -> Result<RunId, Refusal> {
+pub(super) fn find(state_dir: &Path, typed: Option<&str>) -> Result<RunId, Refusal> {
     let runs = all(state_dir);
     let Some(typed) = typed else {
         let open: Vec<_> = runs.into_iter().filter(|run| !has_ended(state_dir, run)).collect();
@@ -66,7 +67,7 @@ fn list(runs: &[RunId]) -> String {
 }
 
 /// Whether the last record says that the run is over. What can not be read counts as unfinished.
-fn has_ended(state_dir: &Path, run: &RunId) -> bool {
+pub(super) fn has_ended(state_dir: &Path, run: &RunId) -> bool {
     let tail = || -> std::io::Result<String> {
         let mut file = File::open(run_dir(state_dir, run).join(journal::FILE))?;
         let length = file.metadata()?.len();
@@ -83,29 +84,29 @@ fn has_ended(state_dir: &Path, run: &RunId) -> bool {
 
 /// A run with its journal read.
 #[derive(Debug)]
-pub struct Found {
+pub(super) struct Found {
     /// Its folder.
-    pub dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// Its id.
-    pub run: RunId,
+    pub(super) run: RunId,
     /// What its journal says.
-    pub reading: Reading,
+    pub(super) reading: Reading,
     /// The process at work on it.
-    pub owner: Option<Owner>,
+    pub(super) owner: Option<Owner>,
 }
 
 impl Found {
     /// Finds it and reads it.
-    pub fn read(state_dir: &Path, typed: Option<&str>) -> Result<Self, Refusal> {
+    pub(super) fn read(state_dir: &Path, typed: Option<&str>) -> Result<Self, Refusal> {
         let run = find(state_dir, typed)?;
-        let dir = run_dir(state_dir, &run);
+        let dir = absolute(&run_dir(state_dir, &run))?;
         let reading = journal::read(&dir, |_, _| {})?;
         let owner = journal::holder(&dir.join("lock"));
         Ok(Self { dir, run, reading, owner })
     }
 
     /// The step of that name, or a refusal that names the nearest one.
-    pub fn step(&self, typed: &str) -> Result<StepId, Refusal> {
+    pub(super) fn step(&self, typed: &str) -> Result<StepId, Refusal> {
         let id = StepId::from(typed);
         let steps = &self.reading.state.plan().steps;
         if steps.iter().any(|step| step.id == id) {
@@ -126,8 +127,13 @@ impl Found {
     }
 }
 
+/// Where a path leads whatever the working folder is when the run is taken up again.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Refusal> {
+    std::path::absolute(path).map_err(|error| Refusal::because(Exit::Usage, &error))
+}
+
 /// `[RUN] STEP`: the run may be left out when only one is unfinished.
-pub fn run_and_step(typed: &[String]) -> (Option<&str>, &str) {
+pub(super) fn run_and_step(typed: &[String]) -> (Option<&str>, &str) {
     match typed {
         [run, step] => (Some(run), step),
         [step] => (None, step),
@@ -138,7 +144,6 @@ pub fn run_and_step(typed: &[String]) -> (Option<&str>, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Exit;
 
     fn state_dir(runs: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a folder");

@@ -9,16 +9,26 @@ use crate::report::{Detail, JsonLines, Line, Output, Overview, Plain, Style, Ter
 use crate::run::{Operator, Sink};
 
 /// Who types, as the operating system names them; a label, not a proof of identity.
-pub fn operator() -> Operator {
+pub(super) fn operator() -> Operator {
     let named = ["USER", "LOGNAME", "USERNAME"].iter().find_map(|name| std::env::var(name).ok());
-    let user = named.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+    let user = named.filter(|name| !name.is_empty()).unwrap_or_else(by_number);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Operator { user, host }
 }
 
+/// Name of the process's user where no environment says it, as under cron and in containers.
+fn by_number() -> String {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut fields = users.lines().map(|line| line.split(':'));
+    let name = fields
+        .find_map(|mut of| Some((of.next()?, of.nth(1)?)).filter(|(_, number)| *number == id));
+    name.map_or_else(|| format!("uid-{id}"), |(name, _)| name.to_owned())
+}
+
 impl Global {
     /// How much is told.
-    pub const fn detail(&self) -> Detail {
+    pub(super) const fn detail(&self) -> Detail {
         match (self.quiet, self.verbose) {
             (true, _) => Detail::Quiet,
             (false, 0) => Detail::Normal,
@@ -27,7 +37,7 @@ impl Global {
     }
 
     /// Consumers of a run's facts: JSON lines to standard output if asked for, narration to standard error.
-    pub fn sinks(&self, redactor: &Redactor) -> Vec<Box<dyn Sink>> {
+    pub(super) fn sinks(&self, redactor: &Redactor) -> Vec<Box<dyn Sink>> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if self.json {
             sinks.push(Box::new(JsonLines::new(Output::stdout(redactor.clone()), "events")));
@@ -44,7 +54,7 @@ impl Global {
     }
 
     /// One overview on standard output: a page, or an object.
-    pub fn show(
+    pub(super) fn show(
         &self,
         overview: Overview,
         redactor: &Redactor,
@@ -60,7 +70,7 @@ impl Global {
     }
 
     /// What every command that is to be typed begins with, so that it finds the same state folder.
-    pub fn program(&self) -> String {
+    pub(super) fn program(&self) -> String {
         let by_environment =
             std::env::var_os("MIGRATE_STATE_DIR").is_some_and(|dir| dir == self.state_dir);
         if by_environment || self.state_dir.as_os_str() == ".migrate" {
@@ -71,7 +81,7 @@ impl Global {
     }
 
     /// Whether a person can be asked before something that can not be taken back lightly.
-    pub fn can_confirm(&self) -> bool {
+    pub(super) fn can_confirm(&self) -> bool {
         !self.json && can_ask()
     }
 }

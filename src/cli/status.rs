@@ -47,7 +47,7 @@ impl Args {
 }
 
 /// A run as its journal tells it now.
-pub fn overview(global: &Global, run: &RunId) -> Result<Overview, Refusal> {
+pub(super) fn overview(global: &Global, run: &RunId) -> Result<Overview, Refusal> {
     let dir = run_dir(&global.state_dir, run);
     let live = journal::holder(&dir.join("lock")).map(|_| Clock::system().now());
     Ok(Overview::read(&dir, live)?)

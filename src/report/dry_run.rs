@@ -15,8 +15,24 @@ use crate::steps::Preview;
 pub enum Foreseen {
     /// It read the world.
     Preview(Preview),
+    /// It depends on outputs of steps that have not run.
+    KnownAfter(Vec<String>),
     /// It could not.
     Error(StepError),
+}
+
+impl Foreseen {
+    /// Whether the step would change something, as far as that is known.
+    pub const fn changes_something(&self) -> bool {
+        self.changes() > 0
+    }
+
+    const fn changes(&self) -> usize {
+        match self {
+            Self::Preview(preview) => preview.changes.len(),
+            Self::KnownAfter(_) | Self::Error(_) => 0,
+        }
+    }
 }
 
 /// Replaces what differs between two runs of the same plan: ports of the sandbox, the folder everything is relative to.
@@ -32,6 +48,12 @@ impl Scrub {
             self.0.push((what, with.into()));
         }
         self
+    }
+
+    /// The same over every text in a value.
+    pub fn value(&self, value: &impl Serialize) -> serde_json::Value {
+        let text = serde_json::to_string(value).expect("our own types have string keys");
+        serde_json::from_str(&self.apply(&text)).unwrap_or(serde_json::Value::Null)
     }
 
     fn apply(&self, text: &str) -> String {
@@ -98,6 +120,10 @@ fn of_step(step: &PlannedStep, foreseen: &Foreseen, scrub: &Scrub) -> Vec<Line> 
                     .text(scrub.apply(&phrase::evidence(reading)))
             }));
         }
+        Foreseen::KnownAfter(steps) => {
+            let text = format!("known after {}", steps.join(", "));
+            lines.push(head.to(50).paint(Paint::Dim, text));
+        }
         Foreseen::Error(error) => {
             lines.push(head.to(50).paint(Paint::Bad, "can not be foreseen"));
             lines.push(below("attempted", &format!("{} {}", error.code, error.attempted), scrub));
@@ -114,24 +140,14 @@ fn below(name: &str, text: &str, scrub: &Scrub) -> Line {
 }
 
 fn totals(foreseen: &[Foreseen]) -> Line {
-    let changes: usize = foreseen.iter().map(changes).sum();
-    let changing = foreseen.iter().filter(|step| changes_of(step)).count();
+    let changes: usize = foreseen.iter().map(Foreseen::changes).sum();
+    let changing = foreseen.iter().filter(|step| step.changes_something()).count();
+    let later = foreseen.iter().filter(|step| matches!(step, Foreseen::KnownAfter(_))).count();
     let failing = foreseen.iter().filter(|step| matches!(step, Foreseen::Error(_))).count();
     let text = format!(
-        "{}: {changing} would change something ({}), {failing} can not be foreseen",
+        "{}: {changing} would change something ({}), {later} known only later, {failing} can not be foreseen",
         phrase::count(foreseen.len(), "step"),
         phrase::count(changes, "change"),
     );
     Line::new().paint(Paint::Strong, text)
-}
-
-fn changes(step: &Foreseen) -> usize {
-    match step {
-        Foreseen::Preview(preview) => preview.changes.len(),
-        Foreseen::Error(_) => 0,
-    }
-}
-
-fn changes_of(step: &Foreseen) -> bool {
-    changes(step) > 0
 }

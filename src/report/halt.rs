@@ -6,7 +6,7 @@ use super::overview::Standing;
 use super::phrase;
 use crate::plan::{OnFailure, PlannedStep};
 use crate::run::{
-    Ending, RecordedEffect, RunId, RunState, StepId, StepRecord, StepState, Stop, Waiting,
+    Ending, RecordedEffect, RunId, RunState, StepId, StepRecord, StepState, Stop, Undo, Waiting,
 };
 
 /// A command and what it is for.
@@ -235,7 +235,8 @@ fn first_options(halts: &[Halt]) -> Vec<Advice> {
 
 /// How to take the run back, while that is possible.
 pub(super) fn undo(state: &RunState, standing: Standing) -> Option<Advice> {
-    let nothing_to_undo = state.steps.iter().all(|step| step.effects.is_empty());
+    let restores = |effect: &RecordedEffect| effect.intent.undo == Undo::Restores;
+    let nothing_to_undo = !state.steps.iter().flat_map(|step| &step.effects).any(restores);
     let impossible = state.crossed.is_some()
         || nothing_to_undo
         || matches!(standing, Standing::Ended(Ending::RolledBack));

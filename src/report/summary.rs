@@ -255,7 +255,7 @@ pub(super) fn foot(run: &Overview) -> Vec<Line> {
             "undo",
             match &run.point_of_no_return {
                 Side::Past(step) => format!("impossible: {step} crossed the point of no return"),
-                _ => "nothing to take back".to_owned(),
+                _ => "nothing that would have to be taken back".to_owned(),
             },
         ),
     });
