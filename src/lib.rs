@@ -11,6 +11,7 @@ pub mod files;
 pub mod http;
 pub mod journal;
 pub mod plan;
+pub mod process;
 pub mod report;
 pub mod run;
 pub mod runbook;

@@ -54,18 +54,16 @@ pub const KIND: Kind = Kind {
         outputs: &["approved_by", "comments"],
         open_outputs: false,
         schema: || schemars::schema_for!(With),
-        check: super::check::<With>,
+        check: |from| {
+            let with: With = erased_serde::deserialize(from)?;
+            with.valid().map_err(serde::de::Error::custom)
+        },
         describe,
     },
     build: |with| {
         let with: With = super::read(with)?;
-        match with.approvers {
-            0 => Err("`approvers` is 0; at least one person must say yes".to_owned()),
-            needed if !with.from.is_empty() && needed as usize > with.from.len() => {
-                Err(format!("`approvers` is {needed}, but `from` names only {}", with.from.len()))
-            }
-            _ => Ok(Box::new(with)),
-        }
+        with.valid()?;
+        Ok(Box::new(with))
     },
 };
 
@@ -77,6 +75,16 @@ fn describe(with: &Value) -> Vec<String> {
 }
 
 impl With {
+    fn valid(&self) -> Result<(), String> {
+        match self.approvers {
+            0 => Err("`approvers` is 0; at least one person must say yes".to_owned()),
+            needed if !self.from.is_empty() && needed as usize > self.from.len() => {
+                Err(format!("`approvers` is {needed}, but `from` names only {}", self.from.len()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn who(&self) -> String {
         match (self.approvers, self.from.is_empty()) {
             (1, true) => "anybody".to_owned(),
@@ -184,7 +192,7 @@ mod tests {
         assert_eq!(outcome.evidence[0].detail, "by ada, bob lag is 0");
         assert_eq!(outcome.outputs["approved_by"], json!(["ada", "bob"]));
         let asked = bench.effects.asked.lock().expect("unpoisoned");
-        assert_eq!(asked[0].expires, Some(advance(Timestamp::UNIX_EPOCH, Duration::from_hours(2))));
+        assert_eq!(asked[0].expires, Some(advance(bench.cx.first_started, Duration::from_hours(2))));
     }
 
     #[tokio::test]

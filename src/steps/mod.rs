@@ -97,6 +97,7 @@ kinds! {
     verify_tables,
     writes_pause,
     writes_resume,
+    exec,
 }
 
 /// The kind of that name.
