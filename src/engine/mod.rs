@@ -56,6 +56,8 @@ pub struct Settings {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// Stay although only people can go on, and wait for the inbox.
     pub wait_for_people: bool,
+    /// For rehearsals: kill this process as soon as so many records are durable. Heeded in a sandbox run only.
+    pub die_after: Option<u64>,
 }
 
 /// How it ended.
@@ -124,11 +126,18 @@ pub async fn start(mut settings: Settings, header: Header) -> Result<Ended, Engi
     let at = settings.world.clock.now();
     let first = Record { seq: 0, at, event: Event::RunStarted(Box::new(header)) };
     let state = RunState::begin(&first)?;
-    let journal = Journal::create(&dir, &first)?;
+    let mut journal = Journal::create(&dir, &first)?;
     for sink in &mut settings.sinks {
         sink.on_record(&first, &state);
     }
+    rehearse_death(&settings, &mut journal);
     dispatcher::run(settings, dir, journal, state, Vec::new(), &Goal::Forward).await
+}
+
+fn rehearse_death(settings: &Settings, journal: &mut Journal) {
+    if let (Some(records), Some(_)) = (settings.die_after, &settings.world.sandbox) {
+        journal.die_after(records);
+    }
 }
 
 /// Takes a run up again, forward or back. `edited` replaces the plan; steps that have begun must be the same in it.
@@ -140,7 +149,8 @@ pub async fn resume(
 ) -> Result<Ended, EngineError> {
     let dir = run_dir(&settings.state_dir, run);
     let _locks = take_locks(&settings, run)?;
-    let (journal, state) = Journal::open(&dir, settings.world.clock.now())?;
+    let (mut journal, state) = Journal::open(&dir, settings.world.clock.now())?;
+    rehearse_death(&settings, &mut journal);
     if state.ended.is_some() && *goal == Goal::Forward {
         return Ok(Ended { finish: finish(&state), head: journal.head().clone(), state });
     }

@@ -113,6 +113,7 @@ impl Lab {
             sinks: Vec::new(),
             prompt: None,
             wait_for_people: false,
+            die_after: None,
         }
     }
 

@@ -26,6 +26,7 @@ pub struct Journal {
     batch: Vec<u8>,
     intents: Vec<EffectId>,
     poisoned: bool,
+    die_after: Option<u64>,
 }
 
 impl Journal {
@@ -58,6 +59,7 @@ impl Journal {
             batch: Vec::with_capacity(1 << 12),
             intents: Vec::new(),
             poisoned: false,
+            die_after: None,
             file,
             path,
         };
@@ -78,6 +80,7 @@ impl Journal {
             batch: Vec::with_capacity(1 << 12),
             intents: Vec::new(),
             poisoned: false,
+            die_after: None,
             file,
             path: path.clone(),
         };
@@ -108,7 +111,29 @@ impl Journal {
         let record = Record { seq: self.head.records, at, event };
         self.head.hash = record::encode(&record, &self.head.hash, &mut self.batch);
         self.head.records += 1;
+        if self.die_after == Some(self.head.records) {
+            self.die();
+        }
         record
+    }
+
+    /// For rehearsals in a sandbox: the process kills itself as soon as so many records are durable, in the middle of a
+    /// batch if need be.
+    pub fn die_after(&mut self, records: u64) {
+        self.die_after = Some(records);
+        if self.head.records >= records {
+            self.die();
+        }
+    }
+
+    /// What a power cut leaves: the batch up to here on disk, nobody told.
+    fn die(&mut self) {
+        let written = self.file.write_all(&self.batch).and_then(|()| self.file.sync_data());
+        tracing::debug!(?written, records = self.head.records, "dying for a rehearsal");
+        #[cfg(unix)]
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        std::process::abort();
     }
 
     /// Makes the batch durable with one write and one `fdatasync`. Only here are permits made: one for each intent in

@@ -1,3 +1,6 @@
 //! One binary for every test that looks at the project from outside: its tree, its programs, its runbooks.
 
+mod crash_matrix;
 mod house;
+mod lab;
+mod wave;
