@@ -45,6 +45,9 @@ pub struct Args {
     /// Stay and wait for `migrate approve` where nobody can be asked.
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
+    /// For rehearsals: kill this process as soon as so many records are durable.
+    #[arg(long, value_name = "RECORDS", requires = "sandbox", hide = true)]
+    pub die_after: Option<u64>,
 }
 
 impl Args {
@@ -98,7 +101,11 @@ impl Args {
             Some(scenario) => purpose.in_sandbox(&dir.join("sandbox"), scenario, None).await?,
             None => purpose.really(),
         };
-        let ended = engine::start(engine_settings(global, &ground, self.wait), header).await;
+        let settings = engine::Settings {
+            die_after: self.die_after,
+            ..engine_settings(global, &ground, self.wait)
+        };
+        let ended = engine::start(settings, header).await;
         finish(global, ground, &run, ended).await
     }
 }
@@ -138,6 +145,7 @@ pub(super) fn engine_settings(global: &Global, ground: &Ground, wait: bool) -> e
         sinks,
         prompt: keyboard.map(|keyboard| std::sync::Arc::new(keyboard) as _),
         wait_for_people: wait,
+        die_after: None,
     }
 }
 
