@@ -116,3 +116,34 @@ async fn a_file_without_key_or_certificate_is_refused_by_name() {
         assert!(text.contains(file), "{text}");
     }
 }
+
+fn metadata_token() -> Answer {
+    Answer::json(
+        200,
+        &json!({ "access_token": "t", "expires_on": "4102444800", "resource": "r", "token_type": "Bearer" }),
+    )
+}
+
+#[tokio::test]
+async fn auto_says_which_it_took_and_why_the_ones_before_it_failed() {
+    let script = Script::new((0..4).map(|_| metadata_token()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = chosen(&json!("auto"), &script, folder.path()).await.expect("the last one works");
+    // What this machine is set up for may work earlier; the order and the reasons hold everywhere.
+    let failed: Vec<_> = report.failed.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(failed, AUTO[..failed.len()]);
+    assert_eq!(report.taken, Some(AUTO[failed.len()]));
+    assert!(report.failed.iter().all(|(_, why)| !why.is_empty()), "{report}");
+}
+
+#[tokio::test]
+async fn a_managed_identity_asks_the_metadata_service() {
+    let (script, folder) =
+        (Script::new([metadata_token()]), tempfile::tempdir().expect("a folder"));
+    let report = chosen(&json!("managed-identity"), &script, folder.path()).await.expect("a token");
+    assert_eq!(report.taken, Some(CredentialKind::ManagedIdentity));
+    let asked = script.seen().pop().expect("a request");
+    let resource =
+        asked.url.query_pairs().find(|(key, _)| key == "resource").expect("a resource").1;
+    assert_eq!(resource, "https://management.usgovcloudapi.net");
+}

@@ -1,21 +1,15 @@
-//! Azure DNS: zones and record sets (2018-05-01).
+//! A record set as data: typed where a migration acts on it, as it came everywhere else.
 //!
-//! A record set is never written without a precondition: `If-Match` with the `ETag` that was read, or `If-None-Match: *`
-//! when it must not exist. The body's `etag` is no precondition, so it is not sent. Properties this program does not know
-//! are kept as they came, so that a captured record set restores exactly.
+//! Values are read and written in zone-file form (`10 mail.contoso.example`). Properties this program does not know stay
+//! as they came, so that a captured record set restores exactly.
 
 use std::fmt;
 
-use azure_core::http::Method;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::arm::{Call, Reply, found};
-use super::{ArmError, Azure, ResourceId, Wait};
-use crate::journal::EffectPermit;
-
-const API: &str = "2018-05-01";
+use crate::azure::ArmError;
 
 /// Type of a record set.
 #[derive(
@@ -87,15 +81,6 @@ impl fmt::Display for RecordType {
     }
 }
 
-/// A zone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Zone {
-    /// `contoso.example`.
-    pub name: String,
-    /// The authoritative servers, as the zone lists them.
-    pub name_servers: Vec<String>,
-}
-
 /// A record set as the service holds it or shall hold it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordSet {
@@ -109,6 +94,9 @@ pub struct RecordSet {
     /// `TTL`, records, metadata and whatever else the service knows, without its read-only properties.
     pub properties: Map<String, Value>,
 }
+
+/// Bytes of one string of a TXT record.
+const STRING: usize = 255;
 
 /// Set by the service; it refuses or ignores them in a PUT.
 const READ_ONLY: [&str; 2] = ["fqdn", "provisioningState"];
@@ -190,8 +178,17 @@ impl RecordSet {
             && self.properties == other.properties
     }
 
+    /// What a PUT sends. An alias has no records of its own; the service shows the ones it resolves to.
+    pub(super) fn body(&self) -> Value {
+        let mut properties = self.properties.clone();
+        if properties.contains_key("targetResource") {
+            properties.remove(self.record_type.shape().0);
+        }
+        json!({ "properties": properties })
+    }
+
     /// Reads the service's JSON.
-    fn from_body(body: &Value) -> Option<Self> {
+    pub(super) fn from_body(body: &Value) -> Option<Self> {
         // `Microsoft.Network/dnszones/CNAME`, in any casing.
         let kind = body.get("type")?.as_str()?.rsplit('/').next()?.to_ascii_uppercase();
         let mut properties = body.get("properties")?.as_object()?.clone();
@@ -220,13 +217,23 @@ fn text(value: Option<&Value>) -> String {
     }
 }
 
+/// A TXT record is a list of strings of at most 255 bytes.
+fn strings(mut text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    while text.len() > STRING {
+        let end = (0..=STRING).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(STRING);
+        let (part, rest) = text.split_at(end);
+        parts.push(part);
+        text = rest;
+    }
+    parts.push(text);
+    parts
+}
+
 /// One record out of its zone-file form.
 fn record(record_type: RecordType, fields: &[&str], written: &str) -> Result<Value, ArmError> {
     if record_type == RecordType::Txt {
-        // A TXT record is a list of strings of at most 255 bytes.
-        let chars: Vec<char> = written.chars().collect();
-        let parts: Vec<String> = chars.chunks(63).map(|part| part.iter().collect()).collect();
-        return Ok(json!({ "value": parts }));
+        return Ok(json!({ "value": strings(written) }));
     }
     let words: Vec<&str> = written.splitn(fields.len(), ' ').map(str::trim).collect();
     if words.len() != fields.len() || words.iter().any(|word| word.is_empty()) {
@@ -254,145 +261,79 @@ fn record(record_type: RecordType, fields: &[&str], written: &str) -> Result<Val
     Ok(Value::Object(record))
 }
 
-fn read(reply: &Reply) -> Result<RecordSet, ArmError> {
-    let body = reply.value()?;
-    let mut record_set = RecordSet::from_body(&body).ok_or_else(|| ArmError::Unreadable {
-        what: "a record set".to_owned(),
-        cause: "name, type or properties are missing".to_owned(),
-    })?;
-    if record_set.etag.is_none() {
-        record_set.etag = reply.header("etag").map(str::to_owned);
-    }
-    Ok(record_set)
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-impl Azure {
-    /// The id of a public zone in a resource group (or in the runbook's default one).
-    pub fn zone_id(&self, group: Option<&str>, zone: &str) -> Result<ResourceId, ArmError> {
-        self.scope(self.resource_group(group)?)?
-            .join(&format!("providers/Microsoft.Network/dnsZones/{zone}"))
+    use super::*;
+
+    fn set(record_type: RecordType, values: &[&str]) -> Result<RecordSet, ArmError> {
+        let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        RecordSet::new("crm", record_type, 60, &values)
     }
 
-    /// The zone; none when it does not exist.
-    pub async fn zone(
-        &self,
-        wait: &mut Wait<'_>,
-        zone: &ResourceId,
-    ) -> Result<Option<Zone>, ArmError> {
-        let Some(body) = self.get(wait, zone, API).await? else { return Ok(None) };
-        let servers = body.pointer("/properties/nameServers").and_then(Value::as_array);
-        let name = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let name_servers =
-            servers.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
-        Ok(Some(Zone { name, name_servers }))
-    }
-
-    /// A record set; none when it does not exist.
-    pub async fn record_set(
-        &self,
-        wait: &mut Wait<'_>,
-        zone: &ResourceId,
-        record_type: RecordType,
-        name: &str,
-    ) -> Result<Option<RecordSet>, ArmError> {
-        let arm = self.arm().await?;
-        let id = zone.join(&format!("{record_type}/{name}"))?;
-        let call = Call::read(Method::Get, arm.url(id.as_str(), API));
-        found(arm.send(wait, &call).await)?.map(|reply| read(&reply)).transpose()
-    }
-
-    /// Every record set of a zone, of every type.
-    pub async fn record_sets(
-        &self,
-        wait: &mut Wait<'_>,
-        zone: &ResourceId,
-    ) -> Result<Vec<RecordSet>, ArmError> {
-        let arm = self.arm().await?;
-        let list = zone.join("recordsets")?;
-        let items = arm.list(wait, arm.url(list.as_str(), API)).await?;
-        // Types that are newer than this program are left out: it could not name them either.
-        Ok(items.iter().filter_map(RecordSet::from_body).collect())
-    }
-
-    /// Writes a record set over exactly `before` (or over nothing). Answers with what the service then holds.
-    /// [`ArmError::Drift`] when somebody else changed it meanwhile, with both values.
-    pub async fn put_record_set(
-        &self,
-        wait: &mut Wait<'_>,
-        permit: &EffectPermit,
-        zone: &ResourceId,
-        before: Option<&RecordSet>,
-        wanted: &RecordSet,
-    ) -> Result<RecordSet, ArmError> {
-        let arm = self.arm().await?;
-        let id = zone.join(&format!("{}/{}", wanted.record_type, wanted.name))?;
-        let call = arm
-            .change(permit, Method::Put, arm.url(id.as_str(), API))
-            .json(&json!({ "properties": wanted.properties }));
-        let call = guarded(call, before)?;
-        match arm.send(wait, &call).await {
-            Ok(reply) => read(&reply),
-            Err(error) => Err(self.drift(wait, error, zone, before, wanted).await),
+    #[test]
+    fn values_of_every_type_go_there_and_back() {
+        let cases: [(RecordType, &[&str]); 10] = [
+            (RecordType::A, &["10.0.0.1", "10.0.0.2"]),
+            (RecordType::Aaaa, &["2001:db8::1"]),
+            (RecordType::Caa, &["0 issue letsencrypt.org"]),
+            (RecordType::Cname, &["crm.azurewebsites.net"]),
+            (RecordType::Mx, &["10 mail.contoso.example", "20 backup.contoso.example"]),
+            (RecordType::Ns, &["ns1.contoso.example"]),
+            (RecordType::Ptr, &["crm.contoso.example"]),
+            (
+                RecordType::Soa,
+                &["ns1.contoso.example admin.contoso.example 1 3600 300 2419200 300"],
+            ),
+            (RecordType::Srv, &["0 5 5060 sip.contoso.example"]),
+            (RecordType::Txt, &["v=spf1 include:x -all", "second"]),
+        ];
+        for (record_type, values) in cases {
+            let set = set(record_type, values).expect("valid values");
+            assert_eq!(set.values(), values, "{record_type}");
+            assert_eq!(set.ttl(), Some(60));
         }
     }
 
-    /// Deletes exactly the record set that was read. [`ArmError::Drift`] when somebody else changed it meanwhile.
-    pub async fn delete_record_set(
-        &self,
-        wait: &mut Wait<'_>,
-        permit: &EffectPermit,
-        zone: &ResourceId,
-        before: &RecordSet,
-    ) -> Result<(), ArmError> {
-        let arm = self.arm().await?;
-        let id = zone.join(&format!("{}/{}", before.record_type, before.name))?;
-        let call =
-            guarded(arm.change(permit, Method::Delete, arm.url(id.as_str(), API)), Some(before))?;
-        match arm.send(wait, &call).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.drift(wait, error, zone, Some(before), before).await),
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let cases: [(RecordType, &[&str]); 5] = [
+            (RecordType::Cname, &["a.example", "b.example"]),
+            (RecordType::Cname, &[""]),
+            (RecordType::A, &[]),
+            (RecordType::Mx, &["mail.contoso.example"]),
+            (RecordType::Mx, &["ten mail.contoso.example"]),
+        ];
+        for (record_type, values) in cases {
+            assert!(set(record_type, values).is_err(), "{record_type} {values:?}");
         }
     }
 
-    /// A 412 becomes drift with what was expected and what is there.
-    async fn drift(
-        &self,
-        wait: &mut Wait<'_>,
-        error: ArmError,
-        zone: &ResourceId,
-        before: Option<&RecordSet>,
-        wanted: &RecordSet,
-    ) -> ArmError {
-        if error.status() != Some(412) {
-            return error;
-        }
-        let shown = |set: &RecordSet| Box::new(json!({ "ttl": set.ttl(), "values": set.values() }));
-        match self.record_set(wait, zone, wanted.record_type, &wanted.name).await {
-            Ok(found) => ArmError::Drift {
-                target: format!(
-                    "{} {} in {}",
-                    wanted.record_type,
-                    wanted.name,
-                    zone.segment("dnsZones").unwrap_or_default()
-                ),
-                expected: before.map(shown),
-                found: found.as_ref().map(shown),
-            },
-            // The refusal itself is certain; what is there now could not be read.
-            Err(_) => error,
-        }
+    #[test]
+    fn an_alias_shows_its_target_and_is_written_back_without_resolved_records() {
+        let id =
+            "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Network/publicIPAddresses/ip";
+        let body = json!({ "name": "crm", "type": "Microsoft.Network/dnszones/A", "etag": "e",
+            "properties": { "TTL": 60, "targetResource": { "id": id }, "ARecords": [{ "ipv4Address": "10.0.0.1" }] } });
+        let alias = RecordSet::from_body(&body).expect("a record set");
+        assert_eq!(alias.values(), ["10.0.0.1".to_owned(), format!("alias of {id}")]);
+        assert_eq!(
+            alias.body(),
+            json!({ "properties": { "TTL": 60, "targetResource": { "id": id } } })
+        );
+        let plain = alias.with_values(&["10.0.0.2".to_owned()]).expect("a value");
+        assert_eq!(plain.values(), ["10.0.0.2"]);
     }
-}
 
-fn guarded(call: Call, before: Option<&RecordSet>) -> Result<Call, ArmError> {
-    match before {
-        None => Ok(call.header("if-none-match", "*")),
-        Some(before) => match &before.etag {
-            Some(etag) => Ok(call.header("if-match", etag)),
-            None => Err(ArmError::Settings(format!(
-                "the record set {} {} was not read from the service, so it can not be replaced safely",
-                before.record_type, before.name
-            ))),
-        },
+    proptest! {
+        #[test]
+        fn a_text_of_any_length_comes_back_whole_in_short_strings(text in ".{1,900}") {
+            let set = RecordSet::new("crm", RecordType::Txt, 60, std::slice::from_ref(&text)).expect("a text");
+            prop_assert_eq!(set.values(), std::slice::from_ref(&text));
+            for string in strings(&text) {
+                prop_assert!(string.len() <= STRING);
+            }
+        }
     }
 }
