@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod dns;
 pub mod engine;
 pub mod files;
+pub mod freeze;
 pub mod http;
 pub mod journal;
 pub mod plan;

@@ -26,7 +26,7 @@ use azure_core::http::{HttpClient, Url};
 use tokio::sync::OnceCell;
 
 pub use activity::{ActivityEvent, ActivityFilter};
-pub use arm::{Accepted, ArmError, Finished, ServiceError, Wait};
+pub use arm::{Accepted, ArmError, Finished, ServiceError, Wait, change_request_id};
 pub use cloud::{Cloud, CloudName};
 pub use credential::{
     CredentialKind, CredentialReport, CredentialSettings, GivenPrincipal, Proof, ServicePrincipal,

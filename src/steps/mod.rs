@@ -5,6 +5,7 @@
 //! `tests/laws.rs` follow from the list. A step never imports another step, the engine or a report.
 
 pub mod context;
+mod lock;
 #[cfg(test)]
 mod testing;
 mod zone;
@@ -86,6 +87,9 @@ kinds! {
     approval,
     azure_check,
     azure_deploy,
+    freeze_begin,
+    freeze_verify,
+    freeze_end,
     net_check,
     http_check,
     replication_wait,

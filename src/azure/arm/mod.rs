@@ -39,7 +39,7 @@ pub use wait::Wait;
 
 use crate::clock::Clock;
 use crate::journal::EffectPermit;
-use crate::run::RunId;
+use crate::run::{EffectId, RunId};
 
 /// The pipeline. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -140,6 +140,15 @@ pub(super) fn found<T>(result: Result<T, ArmError>) -> Result<Option<T>, ArmErro
     }
 }
 
+/// The `x-ms-client-request-id` of a change, the same in every attempt at the same effect of the same run: a UUID out of
+/// SHA-256. The activity log repeats it, so a run knows its own changes there.
+pub fn change_request_id(run: &RunId, effect: &EffectId) -> Uuid {
+    let digest = Sha256::digest(format!("{run}\n{effect}"));
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 impl Arm {
     /// A pipeline over `transport` with tokens of `credential` for `scope`.
     pub(super) fn new(
@@ -178,16 +187,8 @@ impl Arm {
 
     /// A request that changes something, under the permit of its effect.
     pub(super) fn change(&self, permit: &EffectPermit, method: Method, url: Url) -> Call {
-        let purpose = Purpose::Change(self.effect_request_id(permit));
+        let purpose = Purpose::Change(change_request_id(&self.run, permit.effect()));
         Call { purpose, method, url, body: None, headers: Vec::new() }
-    }
-
-    /// The same for every attempt at the same effect of the same run: a UUID out of SHA-256.
-    fn effect_request_id(&self, permit: &EffectPermit) -> Uuid {
-        let digest = Sha256::digest(format!("{}\n{}", self.run, permit.effect()));
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid()
     }
 
     /// Sends it, waits out throttling, repeats what may be repeated.

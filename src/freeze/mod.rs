@@ -1,0 +1,231 @@
+//! What a freeze consists of and whether it still holds: locks, and baselines that show what another hand did.
+//!
+//! The state of a freeze lives in the intents of the step that began it, so whoever has those can tell. What can not be read
+//! is unknown, and unknown is not "nothing changed".
+
+mod activity;
+mod baseline;
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub use activity::Ours;
+pub use baseline::{Baseline, FilesWatch};
+
+use crate::azure::{Azure, Lock, LockLevel, ResourceId, Wait};
+use crate::run::{RecordedEffect, Verdict};
+
+/// A change that was agreed although the freeze is on.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exception {
+    /// The operation, `Microsoft.Compute/virtualMachines/restart/action`; a `*` at the end stands for the rest. For files:
+    /// `files`.
+    pub operation: String,
+    /// The resource's id or its last part, with everything below it. For files: the path below the folder.
+    pub resource: String,
+    /// Who agreed.
+    pub approver: String,
+    /// Until when, RFC 3339.
+    #[schemars(with = "String")]
+    pub until: Timestamp,
+}
+
+impl Exception {
+    /// Whether it covers a change of `resource` at that time.
+    fn covers(&self, operation: &str, resource: &str, at: Timestamp) -> bool {
+        at <= self.until && self.names_operation(operation) && self.names_resource(resource)
+    }
+
+    fn names_operation(&self, operation: &str) -> bool {
+        let (wanted, operation) =
+            (self.operation.to_ascii_lowercase(), operation.to_ascii_lowercase());
+        match wanted.strip_suffix('*') {
+            Some(start) => operation.starts_with(start),
+            None => operation == wanted,
+        }
+    }
+
+    fn names_resource(&self, resource: &str) -> bool {
+        let wanted = self.resource.trim_matches('/').to_ascii_lowercase();
+        let resource = format!("/{}/", resource.trim_matches('/').to_ascii_lowercase());
+        !wanted.is_empty() && resource.contains(&format!("/{wanted}/"))
+    }
+}
+
+/// One part of a freeze, as it stands in the intents that begin and end it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "watch", rename_all = "kebab-case")]
+pub enum Frozen {
+    /// A management lock; none where there is none.
+    Lock {
+        /// Full id of what is locked.
+        scope: String,
+        /// The lock of our name there.
+        lock: Option<Lock>,
+    },
+    /// A tree of files.
+    Files(Baseline),
+    /// The activity log of a scope.
+    ActivityLog {
+        /// Full id of what is watched.
+        scope: String,
+        /// Changes from here on count.
+        since: Timestamp,
+    },
+}
+
+impl Frozen {
+    /// For an intent.
+    pub fn to_value(&self) -> Value {
+        json!(self)
+    }
+
+    /// Out of an intent.
+    pub fn of(value: &Value) -> Option<Self> {
+        serde_json::from_value(value.clone()).ok()
+    }
+}
+
+/// The id of a lock at a scope, for intents.
+pub fn lock_id(scope: &ResourceId, name: &str) -> String {
+    format!("{scope}/providers/Microsoft.Authorization/locks/{name}")
+}
+
+/// A lock for people.
+pub fn shown(lock: Option<&Lock>) -> String {
+    match lock {
+        None => "no lock".to_owned(),
+        Some(lock) => format!("lock {} ({})", lock.name, level(lock.level)),
+    }
+}
+
+/// A level as a runbook writes it.
+pub const fn level(level: Option<LockLevel>) -> &'static str {
+    match level {
+        Some(LockLevel::ReadOnly) => "read-only",
+        Some(LockLevel::CanNotDelete) => "can-not-delete",
+        None => "of a level this program does not know",
+    }
+}
+
+/// Everything a look at a freeze needs.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// Azure.
+    pub azure: &'a Azure,
+    /// How calls wait.
+    pub wait: Wait<'a>,
+    /// Now.
+    pub now: Timestamp,
+    /// Where baselines are kept.
+    pub kept: &'a Path,
+    /// What was agreed.
+    pub exceptions: &'a [Exception],
+    /// What this run did itself.
+    pub ours: Ours,
+}
+
+impl Look<'_> {
+    /// Is that part of the freeze in place and unviolated? A baseline that was never finished is not done: taking it
+    /// again is harmless.
+    pub async fn at(&mut self, effect: &RecordedEffect) -> Verdict {
+        let unknown = |evidence: &str| Verdict::Unknown { evidence: evidence.to_owned() };
+        match Frozen::of(&effect.intent.after) {
+            None => unknown("the recorded intent is no part of a freeze"),
+            Some(Frozen::Lock { scope, lock }) => {
+                let before = Frozen::of(&effect.intent.before);
+                self.lock(&scope, lock.as_ref(), before).await
+            }
+            Some(_) if !effect.done => Verdict::NotDone,
+            Some(Frozen::Files(baseline)) => self
+                .verdict(baseline.violations(self.kept, self.exceptions, self.now).await, effect),
+            Some(Frozen::ActivityLog { scope, since }) => {
+                let seen = self.activity(&scope, since).await;
+                self.verdict(seen, effect)
+            }
+        }
+    }
+
+    fn verdict(&self, seen: Result<Vec<String>, String>, effect: &RecordedEffect) -> Verdict {
+        match seen {
+            Ok(violations) if violations.is_empty() => {
+                Verdict::Done { observed: effect.intent.after.clone() }
+            }
+            Ok(violations) => Verdict::Unknown { evidence: violations.join("; ") },
+            Err(why) => Verdict::Unknown {
+                evidence: format!("{} can not be watched: {why}", effect.intent.target),
+            },
+        }
+    }
+
+    async fn lock(
+        &mut self,
+        scope: &str,
+        wanted: Option<&Lock>,
+        before: Option<Frozen>,
+    ) -> Verdict {
+        let before = match before {
+            Some(Frozen::Lock { lock, .. }) => lock,
+            _ => None,
+        };
+        let named = wanted.or(before.as_ref()).map(|lock| lock.name.clone()).unwrap_or_default();
+        let now = match ResourceId::parse(scope) {
+            Ok(id) => self.azure.lock(&mut self.wait, &id, &named).await,
+            Err(error) => Err(error),
+        };
+        match now {
+            Err(error) => Verdict::Unknown {
+                evidence: format!("the lock at {scope} could not be read: {error}"),
+            },
+            Ok(now) if now.as_ref() == wanted => {
+                let frozen = Frozen::Lock { scope: scope.to_owned(), lock: now };
+                Verdict::Done { observed: frozen.to_value() }
+            }
+            Ok(now) if now == before => Verdict::NotDone,
+            Ok(now) => Verdict::Unknown {
+                evidence: format!(
+                    "{scope} has {}; wanted was {}",
+                    shown(now.as_ref()),
+                    shown(wanted)
+                ),
+            },
+        }
+    }
+}
+
+/// The file of one baseline beside the journal.
+fn kept_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exception_covers_what_it_names_until_it_ends() {
+        let exception = Exception {
+            operation: "Microsoft.Compute/virtualMachines/*".to_owned(),
+            resource: "vm-1".to_owned(),
+            approver: "ops".to_owned(),
+            until: "2026-12-05T23:00:00Z".parse().expect("a time"),
+        };
+        let at = |text: &str| text.parse::<Timestamp>().expect("a time");
+        let vm =
+            "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/VM-1";
+        let restart = "Microsoft.Compute/virtualMachines/restart/action";
+        assert!(exception.covers(restart, vm, at("2026-12-05T22:00:00Z")));
+        assert!(!exception.covers(restart, vm, at("2026-12-05T23:00:01Z")));
+        assert!(!exception.covers(restart, &format!("{vm}0"), at("2026-12-05T22:00:00Z")));
+        assert!(!exception.covers(
+            "Microsoft.Network/dnsZones/write",
+            vm,
+            at("2026-12-05T22:00:00Z")
+        ));
+    }
+}

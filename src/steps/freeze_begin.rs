@@ -1,0 +1,263 @@
+//! `freeze.begin`: locks what must not change, and remembers what it was, so that any later change is noticed.
+//!
+//! Promises: a lock of another hand is never replaced unseen (its previous state is in the intent); what this run changes
+//! itself is no violation; what can not be read is a violation until it can.
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::lock::{self, Turn};
+use super::{
+    Change, Evidence, FailureClass, Granted, Kind, Outcome, Outputs, PerformCx, Preview, Step,
+    StepCx, StepError,
+};
+use crate::azure::{Lock, LockLevel, ResourceId};
+use crate::freeze::{Baseline, Exception, FilesWatch, Frozen, level, shown};
+use crate::plan::{Class, KindSpec, Role};
+use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
+
+/// Parameters of `freeze.begin`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct With {
+    /// Management locks to set.
+    #[serde(default)]
+    pub locks: Vec<LockAt>,
+    /// What is watched at every step boundary: `activity-log`, `files: {folder: path}`.
+    #[serde(default)]
+    pub watch: Vec<Watch>,
+    /// Scopes whose activity log is watched; those of `locks` when not given.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// Changes that were agreed.
+    #[serde(default)]
+    pub exceptions: Vec<Exception>,
+}
+
+/// A lock.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockAt {
+    /// Name of a resource group, `subscription`, or an ARM id.
+    pub scope: String,
+    /// `read-only` or `can-not-delete`. Read-only blocks this run's own changes there too.
+    pub level: LockLevel,
+}
+
+/// Something that is watched.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watch {
+    /// Changes through ARM, by the activity log.
+    ActivityLog,
+    /// A tree of files, by size and time of change.
+    Files(FilesWatch),
+}
+
+const DOCS: &str = "\
+Sets management locks (named after wave and step), takes baselines, and from then on the freeze is looked at before every \
+step until a `freeze.end`: a lock that is gone, a change in the activity log that this run did not make, or a file that is \
+not as it was stops the run with exit 4 and names who changed what.\n\n\
+- `locks`: `read-only` forbids every change through ARM in the scope, *this run's own cutover included* (DNS records, VM \
+starts, key listings); lock the source, not what the wave changes.\n\
+- `watch: [activity-log]`: changes through ARM in `scopes`. The log tells some minutes late.\n\
+- `watch: [{ files: { folder: path, exclude: [..] } }]`: path, size and time of change of every file.\n\
+- `exceptions`: named, agreed changes with their end; `*` at the end of an operation stands for the rest.\n\n\
+Taken back: each lock returns to what was there before, unless another hand changed it. Baselines stay.\n\n\
+Outputs: `begun_at`.";
+
+/// The kind.
+pub const KIND: Kind = Kind {
+    spec: KindSpec {
+        name: "freeze.begin",
+        summary: "Begin a change freeze: locks, and baselines that are watched",
+        docs: DOCS,
+        example: include_str!("../../examples/steps/freeze.begin.yaml"),
+        class: Class::Action,
+        repeat: Repeat::Repeatable,
+        undo: Undo::Restores,
+        roles: &[Role::Freezes],
+        outputs: &["begun_at"],
+        open_outputs: false,
+        schema: || schemars::schema_for!(With),
+        check: super::check::<With>,
+        describe,
+    },
+    build: |with| {
+        let with = super::read::<With>(with)?;
+        if with.locks.is_empty() && with.watch.is_empty() {
+            return Err("nothing is frozen: give `locks` or `watch`".to_owned());
+        }
+        let log = with.watch.iter().any(|watch| matches!(watch, Watch::ActivityLog));
+        if log && with.log_scopes().is_empty() {
+            return Err("`watch: [activity-log]` needs `scopes` or `locks`".to_owned());
+        }
+        Ok(Box::new(with))
+    },
+};
+
+fn describe(with: &Value) -> Vec<String> {
+    let list = |key: &str| with[key].as_array().cloned().unwrap_or_default();
+    let lock = |lock: Value| {
+        let text = |key: &str| lock[key].as_str().unwrap_or("?").to_owned();
+        let own = if text("level") == "read-only" { "; blocks this run's own changes there too" } else { "" };
+        format!("lock {} {}{own}", text("scope"), text("level"))
+    };
+    let watch = |watch: Value| match watch["files"]["folder"].as_str() {
+        Some(folder) => format!("baseline of the files in {folder}"),
+        None => format!("watch {}", watch.as_str().unwrap_or("?")),
+    };
+    list("locks").into_iter().map(lock).chain(list("watch").into_iter().map(watch)).collect()
+}
+
+impl With {
+    fn log_scopes(&self) -> Vec<&str> {
+        let locks = self.locks.iter().map(|lock| lock.scope.as_str());
+        if self.scopes.is_empty() { locks.collect() } else { self.scopes.iter().map(String::as_str).collect() }
+    }
+
+    fn wanted(cx: &StepCx, at: &LockAt) -> Lock {
+        Lock { name: lock::name(cx), level: Some(at.level), notes: lock::notes(cx) }
+    }
+
+    async fn lock(cx: &mut PerformCx<'_>, at: &LockAt) -> Result<(), StepError> {
+        let key = format!("lock:{}", at.scope);
+        if recorded(cx.read, &key) {
+            return Ok(());
+        }
+        let scope = scope(cx.read, &at.scope)?;
+        let (name, wanted) = (lock::name(cx.read), Self::wanted(cx.read, at));
+        let now = lock::read(cx.read, &mut cx.wait(), &scope, &name).await?;
+        let turn = Turn { key, scope: &scope, name: &name, now, wanted: Some(wanted) };
+        turn.make(cx).await
+    }
+
+    async fn watch_log(cx: &mut PerformCx<'_>, written: &str) -> Result<(), StepError> {
+        let key = format!("activity-log:{written}");
+        if recorded(cx.read, &key) {
+            return Ok(());
+        }
+        let scope = scope(cx.read, written)?;
+        let since = cx.clock().now();
+        let frozen = Frozen::ActivityLog { scope: scope.to_string(), since };
+        baseline(cx, key, scope.to_string(), &frozen, |_| Ok(())).await
+    }
+
+    async fn watch_files(
+        cx: &mut PerformCx<'_>,
+        number: usize,
+        watch: &FilesWatch,
+    ) -> Result<(), StepError> {
+        let key = format!("files:{}", watch.folder);
+        if recorded(cx.read, &key) {
+            return Ok(());
+        }
+        let kept = format!("{}-{number}.list", lock::name(cx.read));
+        let folder = cx.path(&watch.folder);
+        let read = Baseline::read(folder, &watch.exclude, kept).await;
+        let (files, text) = read.map_err(|why| {
+            StepError::new(
+                FailureClass::Failed,
+                "MIG0404",
+                format!("take a baseline of {}", watch.folder),
+                format!("{why}; nothing was changed"),
+            )
+            .hint("check the folder and the rights on it, then `migrate resume`")
+        })?;
+        let frozen = Frozen::Files(files.clone());
+        let target = watch.folder.clone();
+        baseline(cx, key, target, &frozen, |cx| files.keep(&cx.world.progress_dir, &text)).await
+    }
+}
+
+/// Done in an earlier attempt.
+fn recorded(cx: &StepCx, key: &str) -> bool {
+    cx.recorded.iter().any(|effect| effect.done && effect.intent.key == key)
+}
+
+fn scope(cx: &StepCx, written: &str) -> Result<ResourceId, StepError> {
+    let scope = cx.world.azure.scope(written);
+    scope.map_err(|error| error.into_step_error(format!("find the scope {written}"), "nothing was changed"))
+}
+
+/// Records a baseline as an effect: what was seen, and from when on it counts.
+async fn baseline(
+    cx: &mut PerformCx<'_>,
+    key: String,
+    target: String,
+    frozen: &Frozen,
+    keep: impl FnOnce(&StepCx) -> std::io::Result<()> + Send,
+) -> Result<(), StepError> {
+    let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+    let intent = Intent::new(key, target, "baseline", classes, Value::Null, frozen.to_value());
+    let Granted::Permit(permit) = cx.effects.intend(intent).await? else { return Ok(()) };
+    if let Err(error) = keep(cx.read) {
+        cx.effects.not_done(permit, &error.to_string()).await?;
+        return Err(StepError::new(
+            FailureClass::Failed,
+            "MIG0404",
+            "keep a baseline beside the journal",
+            "nothing was changed",
+        )
+        .because(&error));
+    }
+    cx.effects.done(permit, frozen.to_value()).await
+}
+
+#[async_trait]
+impl Step for With {
+    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        let mut preview = Preview::default();
+        for at in &self.locks {
+            let scope = scope(cx, &at.scope)?;
+            let now = lock::read(cx, &mut cx.wait(), &scope, &lock::name(cx)).await?;
+            let wanted = Self::wanted(cx, at);
+            if now.as_ref() != Some(&wanted) {
+                preview.changes.push(Change {
+                    target: scope.to_string(),
+                    verb: if now.is_some() { "replace" } else { "create" }.to_owned(),
+                    before: now.is_some().then(|| shown(now.as_ref())),
+                    after: Some(shown(Some(&wanted))),
+                });
+            }
+            if at.level == LockLevel::ReadOnly {
+                preview.readings.push(Evidence {
+                    check: format!("lock {} on {}", level(Some(at.level)), at.scope),
+                    verdict: "warning".to_owned(),
+                    detail: "it blocks this run's own changes in that scope too".to_owned(),
+                    holds: true,
+                });
+            }
+        }
+        Ok(preview)
+    }
+
+    async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        // Locks first: what changes after its lock is no surprise any more.
+        for at in &self.locks {
+            Self::lock(cx, at).await?;
+        }
+        for (number, watch) in self.watch.iter().enumerate() {
+            match watch {
+                Watch::ActivityLog => {
+                    for scope in self.log_scopes() {
+                        Self::watch_log(cx, scope).await?;
+                    }
+                }
+                Watch::Files(files) => Self::watch_files(cx, number, files).await?,
+            }
+        }
+        let outputs = Outputs::from([("begun_at".to_owned(), json!(cx.clock().now()))]);
+        Ok(Outcome { outputs, evidence: Vec::new() })
+    }
+
+    async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
+        lock::look(cx, cx.wait(), &self.exceptions).at(effect).await
+    }
+
+    async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+        lock::take_back(cx, effect).await
+    }
+}
