@@ -103,8 +103,11 @@ impl Core {
         provider: impl FnOnce(Carried<'_>, &Request) -> (Reply, Changes),
     ) -> Result<Answer, SandboxError> {
         let now = self.now();
-        let (number, met) = self.faults.count(&self.scenario, &self.store.world(), request, path);
         let elapsed = now.duration_since(self.began).as_secs_f64();
+        if let Some(reply) = faults::outage(&self.scenario, path, elapsed) {
+            return Ok(Answer::Reply(reply));
+        }
+        let (number, met) = self.faults.count(&self.scenario, &self.store.world(), request, path);
         let mut drifted = !self.scenario.drift.is_empty();
         while drifted {
             drifted = self.store.commit(|world| {

@@ -4,6 +4,7 @@
 //! happen again after a restart.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper::http::StatusCode;
 use serde_json::json;
@@ -74,6 +75,20 @@ impl Faults {
 fn meets(fault: &Fault, method: &str, path: &str) -> bool {
     fault.method.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
         && path.to_ascii_lowercase().contains(&fault.path.to_ascii_lowercase())
+}
+
+/// The answer of something that is down so long after the world's start.
+pub(super) fn outage(scenario: &Scenario, path: &str, elapsed_seconds: f64) -> Option<Reply> {
+    let elapsed = Duration::try_from_secs_f64(elapsed_seconds).unwrap_or_default().as_secs();
+    let down = scenario.outages.iter().any(|outage| {
+        let lasts = outage.for_seconds.unwrap_or(u64::MAX);
+        let now = elapsed.checked_sub(outage.after_seconds).is_some_and(|since| since < lasts);
+        now && path.to_ascii_lowercase().contains(&outage.path.to_ascii_lowercase())
+    });
+    let unavailable = "The service is unavailable, as the scenario says.";
+    down.then(|| {
+        ArmError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", unavailable).reply()
+    })
 }
 
 impl Met<'_> {

@@ -41,6 +41,8 @@ pub struct Scenario {
     pub drift: Vec<Drift>,
     /// What goes wrong, once each.
     pub faults: Vec<Fault>,
+    /// What is down for a time.
+    pub outages: Vec<Outage>,
     /// Seconds between a change and its appearance in the activity log.
     pub activity_log_delay_seconds: u64,
     /// Seconds that a long-running operation takes.
@@ -213,13 +215,28 @@ pub struct Fault {
     /// HTTP method; any when left out.
     #[serde(default)]
     pub method: Option<String>,
-    /// The path contains this, compared without case.
+    /// The path contains this, compared without case. Paths are ARM's, `crm@target/health` for an application, and
+    /// `hooks.contoso.example/teams` for a webhook.
     pub path: String,
     /// The n-th request that matches, from 1.
     #[serde(default = "one")]
     pub nth: u64,
     /// What happens.
     pub fault: FaultKind,
+}
+
+/// A time in which something answers 503 to everything and does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Outage {
+    /// As in a fault: `crm@target/` is the application at the target.
+    pub path: String,
+    /// Seconds after the world's start.
+    #[serde(default)]
+    pub after_seconds: u64,
+    /// Seconds that it lasts; without it, for good.
+    #[serde(default)]
+    pub for_seconds: Option<u64>,
 }
 
 /// What goes wrong.
@@ -295,6 +312,7 @@ impl Default for Scenario {
             writer: Writer::default(),
             drift: Vec::new(),
             faults: Vec::new(),
+            outages: Vec::new(),
             activity_log_delay_seconds: 0,
             operation_seconds: 30,
         }

@@ -495,6 +495,27 @@ mod applications {
     }
 
     #[tokio::test]
+    async fn an_outage_lasts_as_long_as_the_scenario_says() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let text = "outages: [{ path: crm@target/health, after_seconds: 3600, for_seconds: 3600 }]";
+        let outages = Scenario::parse("test", text).expect("valid").outages;
+        let scenario = Scenario { outages, ..small() };
+        let clock = Clock::skipping_from(scenario.start);
+        let mut busy = clock.busy();
+        let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            let health = reqwest::Client::new()
+                .get(format!("http://127.0.0.3:{}/health", sandbox.ports.http))
+                .header("host", "crm.contoso.example");
+            statuses.push(health.send().await.expect("an answer").status().as_u16());
+            clock.sleep(Duration::from_hours(1), &mut busy).await;
+        }
+        assert_eq!(statuses, [200, 503, 200]);
+        sandbox.stop().await;
+    }
+
+    #[tokio::test]
     async fn a_webhook_is_kept_once_per_key() {
         let dir = tempfile::tempdir().expect("a folder");
         let sandbox = start(dir.path()).await;

@@ -26,21 +26,28 @@ fn parse(text: &str) -> Option<Filter> {
     for condition in text.split(" and ") {
         let mut parts = condition.trim().splitn(3, ' ');
         let (field, operator, value) = (parts.next()?, parts.next()?, parts.next()?.trim());
-        let value = value.strip_prefix('\'')?.strip_suffix('\'')?.replace("''", "'");
+        // The Azure CLI leaves the quotes and the zone of times out.
+        let bare = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+        let value = bare.unwrap_or(value).replace("''", "'");
         let field = field.to_ascii_lowercase();
         match (field.as_str(), operator) {
-            ("eventtimestamp", "ge") => filter.from = Some(value.parse().ok()?),
-            ("eventtimestamp", "le") => filter.until = Some(value.parse().ok()?),
+            ("eventtimestamp", "ge") => filter.from = Some(time(&value)?),
+            ("eventtimestamp", "le") => filter.until = Some(time(&value)?),
             ("resourcegroupname", "eq") => filter.group = Some(value.to_ascii_lowercase()),
             ("resourceid" | "resourceuri", "eq") => {
-                filter.resource = Some(value.to_ascii_lowercase())
+                filter.resource = Some(value.to_ascii_lowercase());
             }
             ("resourceprovider", "eq") => filter.provider = Some(value.to_ascii_lowercase()),
             ("correlationid", "eq") => filter.correlation = Some(value),
+            ("eventchannels", "eq") => {}
             _ => return None,
         }
     }
     Some(filter)
+}
+
+fn time(text: &str) -> Option<Timestamp> {
+    text.parse().ok().or_else(|| format!("{text}Z").parse().ok())
 }
 
 /// `…/providers/Microsoft.Insights/eventtypes/management/values`.

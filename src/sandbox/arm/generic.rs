@@ -18,15 +18,20 @@ pub(super) fn is_resource(doc: &Value) -> bool {
 pub(super) fn list(call: &Call<'_>) -> Handled {
     only_get(call)?;
     let scope = call.id(call.segments.len() - 1);
-    let wanted = call.request.query("$filter").and_then(|filter| {
-        let value = filter.strip_prefix("resourceType eq '")?.strip_suffix('\'')?;
-        Some(value.to_ascii_lowercase())
-    });
-    let docs = call.world.below(&scope).map(|(_, doc)| doc).filter(|doc| {
+    let filter = call.request.query("$filter").unwrap_or("");
+    let asked = |field: &str| {
+        let mut conditions = filter.split(" and ").filter_map(|it| it.trim().split_once(" eq "));
+        let (_, value) = conditions.find(|(name, _)| name.eq_ignore_ascii_case(field))?;
+        Some(value.trim_matches('\'').to_ascii_lowercase())
+    };
+    let (wanted, group) = (asked("resourceType"), asked("resourceGroup"));
+    let docs = call.world.below(&scope).filter(|(id, doc)| {
         let kind = doc["type"].as_str().unwrap_or("").to_ascii_lowercase();
-        is_resource(doc) && wanted.as_ref().is_none_or(|wanted| kind == *wanted)
+        is_resource(doc)
+            && wanted.as_ref().is_none_or(|wanted| kind == *wanted)
+            && group.as_ref().is_none_or(|group| id.split('/').nth(4) == Some(group))
     });
-    Ok(Outcome::ok(&call.page(docs.map(summary).collect())))
+    Ok(Outcome::ok(&call.page(docs.map(|(_, doc)| summary(doc)).collect())))
 }
 
 /// Lists leave the properties out.
@@ -44,9 +49,10 @@ pub(super) fn answer(call: &Call<'_>) -> Handled {
     let found = call.world.get(&id);
     match (call.request.method.clone(), found) {
         (Method::GET, Some(doc)) => Ok(Outcome::ok(doc)),
-        (Method::HEAD, Some(_)) => Ok(Outcome::empty(StatusCode::NO_CONTENT)),
         (Method::HEAD, None) => Ok(Outcome::empty(StatusCode::NOT_FOUND)),
-        (Method::DELETE, None) => Ok(Outcome::empty(StatusCode::NO_CONTENT)),
+        (Method::HEAD, Some(_)) | (Method::DELETE, None) => {
+            Ok(Outcome::empty(StatusCode::NO_CONTENT))
+        }
         (Method::DELETE, Some(_)) => {
             let start = Outcome::empty(StatusCode::OK).remove(&id);
             Ok(call.world.below(&id).fold(start, |outcome, (key, _)| outcome.remove(key)))

@@ -101,15 +101,17 @@ impl Call<'_> {
         self.segments[..count].iter().fold(String::new(), |id, segment| format!("{id}/{segment}"))
     }
 
-    /// The request's body as JSON.
+    /// The request's body as JSON. The key `template` may stand without quotes: the Azure CLI writes it so, and ARM
+    /// reads it.
     fn body(&self) -> Result<Value, ArmError> {
-        serde_json::from_slice(&self.request.body).map_err(|error| {
-            ArmError::bad_request(
-                "InvalidRequestContent",
-                format!(
-                    "The request content was invalid and could not be deserialized: '{error}'."
-                ),
-            )
+        let text = String::from_utf8_lossy(&self.request.body);
+        let quoted = || text.replacen(", template:", ", \"template\":", 1);
+        let parsed = serde_json::from_str(&text).or_else(|_| serde_json::from_str(&quoted()));
+        parsed.map_err(|error| {
+            let message = format!(
+                "The request content was invalid and could not be deserialized: '{error}'."
+            );
+            ArmError::bad_request("InvalidRequestContent", message)
         })
     }
 
@@ -192,12 +194,11 @@ fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
         locks::check(call.world, &call.request.path, &call.request.method)?;
     }
     match lower {
-        [_, _, "resources"] => generic::list(call),
         [_, _, "resourcegroups", rest @ ..] if rest.len() < 2 => groups::answer(call),
         [_, _, "resourcegroups", group, ..] if groups::find(call, group).is_none() => {
             Err(ArmError::group_not_found(call.segments[3]))
         }
-        [_, _, _, _, "resources"] => generic::list(call),
+        [_, _, "resources"] | [_, _, _, _, "resources"] => generic::list(call),
         [_, _, _, _, "deployments", _, "operations"] => deployments::operations_of(call),
         [_, _, _, _, "providers", "microsoft.resources", "deployments", rest @ ..] => {
             deployments::answer(call, rest)
