@@ -170,7 +170,7 @@ pub fn shown(url: &Url) -> String {
 }
 
 /// Evaluates the expression; what is not there is an error, never false.
-fn holds(that: &str, status: u16, body: &str) -> Result<bool, String> {
+pub(crate) fn holds(that: &str, status: u16, body: &str) -> Result<bool, String> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let json = serde_json::from_str(body).ok().map(|json: Value| JinjaValue::from(Serde(json)));

@@ -12,6 +12,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 
 use crate::dns::HttpClient;
+pub use crate::dns::endpoint::shown;
 use crate::journal::EffectPermit;
 use crate::run::{EffectId, FailureClass, RunId, StepError};
 
@@ -83,12 +84,6 @@ pub struct Change<'a> {
     pub headers: HeaderMap,
     /// The body, if any.
     pub body: Option<String>,
-}
-
-/// Scheme, host, port and path: an address without credentials, query and fragment.
-pub fn shown(url: &Url) -> String {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or(""), url.path())
 }
 
 /// The stable id of a change: `<run>/<step>/<key>`, percent-encoded where a header could not carry it.

@@ -102,6 +102,7 @@ kinds! {
     writes_pause,
     writes_resume,
     exec,
+    http_request,
 }
 
 /// The kind of that name.
