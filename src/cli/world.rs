@@ -75,7 +75,8 @@ impl Purpose {
         sandbox: Option<PathBuf>,
     ) -> Ground {
         // References to files are written relative to the runbook, also where the estate is the sandbox's.
-        let secrets = Secrets::new(self.plan.secrets.clone()).relative_to(folder_of(&self.runbook));
+        let runbook_dir = folder_of(&self.runbook);
+        let secrets = Secrets::new(self.plan.secrets.clone()).relative_to(&runbook_dir);
         let redactor = secrets.redactor();
         let secrets = Arc::new(secrets);
         let azure = match self.plan.azure.clone() {
@@ -85,7 +86,7 @@ impl Purpose {
                 overrides,
                 secrets: Arc::clone(&secrets),
                 clock: clock.clone(),
-                base: base.clone(),
+                base: runbook_dir.clone(),
             }),
             None => Azure::disconnected(),
         };
@@ -97,6 +98,7 @@ impl Purpose {
             azure,
             secrets,
             base,
+            runbook_dir,
             progress_dir: self.progress_dir,
             sandbox,
         };

@@ -72,6 +72,8 @@ fn client(names: &Names, default_port: u16, authorities: &[CertificateDer<'_>]) 
         .connect_timeout(CONNECT_WAIT)
         .read_timeout(READ_WAIT)
         .redirect(Policy::limited(3))
+        // A kept connection goes on to the old address after a cutover: every request asks for the name anew.
+        .pool_max_idle_per_host(0)
         .tls_certs_merge(authorities)
         .dns_resolver(Resolver { names: names.clone(), default_port });
     if names.resolver.is_some() {

@@ -103,6 +103,7 @@ impl Lab {
             azure: Azure::disconnected(),
             secrets: Arc::new(Secrets::default()),
             base: self.dir.path().to_owned(),
+            runbook_dir: self.dir.path().to_owned(),
             progress_dir: self.run_dir().join("progress"),
             sandbox: None,
         };

@@ -94,7 +94,7 @@ impl With {
     }
 
     async fn prepare(&self, cx: &StepCx) -> Result<Prepared, StepError> {
-        let path = cx.path(&self.template);
+        let path = cx.beside_runbook(&self.template);
         let unreadable = |cause: String| self.unreadable(format!("{}: {cause}", path.display()));
         let text = tokio::fs::read(&path).await.map_err(|error| unreadable(error.to_string()))?;
         let template: Value =

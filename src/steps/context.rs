@@ -37,8 +37,10 @@ pub struct World {
     pub azure: Azure,
     /// Secrets, resolved on first use and known to every sink's redactor.
     pub secrets: Arc<Secrets>,
-    /// Relative paths in the runbook start here.
+    /// Relative paths of what is migrated start here: the runbook's folder, or the estate of a sandbox.
     pub base: PathBuf,
+    /// Relative paths of what belongs to the runbook start here: templates, certificates.
+    pub runbook_dir: PathBuf,
     /// Progress files of bulk effects, beside the journal.
     pub progress_dir: PathBuf,
     /// The sandbox's state folder, in a sandbox run.
@@ -72,7 +74,12 @@ impl StepCx {
         &self.world.clock
     }
 
-    /// A path of the runbook, resolved.
+    /// The path of a file that belongs to the runbook, resolved.
+    pub fn beside_runbook(&self, written: &str) -> PathBuf {
+        self.world.runbook_dir.join(written)
+    }
+
+    /// The path of something that is migrated, resolved.
     pub fn path(&self, written: &str) -> PathBuf {
         self.world.base.join(Path::new(written))
     }

@@ -38,6 +38,7 @@ impl Bench {
             azure: crate::azure::Azure::disconnected(),
             secrets: Arc::default(),
             base: folder.path().to_owned(),
+            runbook_dir: folder.path().to_owned(),
             progress_dir: folder.path().join("progress"),
             sandbox: None,
         };
@@ -125,6 +126,7 @@ impl SandboxBench {
             clock,
             secrets,
             base: sandbox.base.clone(),
+            runbook_dir: folder.path().to_owned(),
             progress_dir: folder.path().join("progress"),
             sandbox: Some(dir),
         };

@@ -9,30 +9,30 @@ use std::process::{Command, Output, Stdio};
 use migrate::sandbox::{self, ledger};
 
 /// A small world: the same resources, fewer files and orders.
-pub const SMALL: &str = "
+pub(crate) const SMALL: &str = "
 estate: { seed: 7, workloads: [crm, shop], files: 24, orders: 40 }
 writer: { orders: 12, pause_ms: 1 }
 ";
 
 /// See the module.
-pub struct Lab {
+pub(crate) struct Lab {
     dir: tempfile::TempDir,
 }
 
 impl Lab {
     /// An empty state folder, and a scenario that every run in it uses.
-    pub fn new(scenario: &str) -> Self {
+    pub(crate) fn new(scenario: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("scenario.yaml"), scenario).expect("a scenario");
         Self { dir }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
     /// The folder of the only run.
-    pub fn run_dir(&self) -> PathBuf {
+    pub(crate) fn run_dir(&self) -> PathBuf {
         let runs = self.path().join("state/runs");
         let mut entries = fs::read_dir(&runs).unwrap_or_else(|e| panic!("{}: {e}", runs.display()));
         let only = entries.next().expect("a run").expect("an entry").path();
@@ -40,12 +40,15 @@ impl Lab {
         only
     }
 
-    pub fn sandbox_dir(&self) -> PathBuf {
+    pub(crate) fn sandbox_dir(&self) -> PathBuf {
         self.run_dir().join("sandbox")
     }
 
     /// The program, with nothing of the caller's environment that could matter.
-    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -57,31 +60,31 @@ impl Lab {
     }
 
     /// Runs the program to its end.
-    pub fn migrate<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
+    pub(crate) fn migrate<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
         Ended(self.command(arguments).output().expect("the program starts"))
     }
 
     /// `run RUNBOOK --sandbox --yes` in this lab's scenario.
-    pub fn run(&self, runbook: &str, more: &[&str]) -> Ended {
+    pub(crate) fn run(&self, runbook: &str, more: &[&str]) -> Ended {
         let scenario = self.path().join("scenario.yaml").display().to_string();
         let base = ["run", runbook, "--sandbox", "--yes", "--scenario", &scenario];
         self.migrate(base.iter().chain(more))
     }
 
     /// Records of the only run's journal.
-    pub fn records(&self) -> usize {
+    pub(crate) fn records(&self) -> usize {
         let journal = fs::read(self.run_dir().join("journal.jsonl")).expect("a journal");
         journal.iter().filter(|byte| **byte == b'\n').count()
     }
 
     /// What the run left behind.
-    pub fn world(&self) -> sandbox::WorldSnapshot {
+    pub(crate) fn world(&self) -> sandbox::WorldSnapshot {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(sandbox::world(&self.sandbox_dir())).expect("a world")
     }
 
     /// How often each thing was changed, by the sandbox's own ledger; the writing client's orders left out.
-    pub fn changes(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn changes(&self) -> BTreeMap<String, usize> {
         let mut changes = BTreeMap::new();
         for entry in ledger::read(&self.sandbox_dir()).expect("a ledger") {
             if entry.is_mutating_request() && entry.changed && !entry.path.ends_with("/orders") {
@@ -93,34 +96,34 @@ impl Lab {
         changes
     }
 
-    pub fn run_id(&self) -> String {
+    pub(crate) fn run_id(&self) -> String {
         self.run_dir().file_name().expect("a name").to_string_lossy().into_owned()
     }
 }
 
 /// A process that has ended.
-pub struct Ended(pub Output);
+pub(crate) struct Ended(pub(crate) Output);
 
 impl Ended {
-    pub fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         self.0.status.code()
     }
 
-    pub fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
-    pub fn stderr(&self) -> String {
+    pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
 
     /// Both streams, for messages of tests.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         format!("exit {:?}\n{}\n{}", self.code(), self.stdout(), self.stderr())
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Self {
+    pub(crate) fn expect(self, code: i32) -> Self {
         assert_eq!(self.code(), Some(code), "{}", self.said());
         self
     }
