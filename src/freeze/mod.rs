@@ -142,24 +142,13 @@ impl Look<'_> {
                 self.lock(&scope, lock.as_ref(), before).await
             }
             Some(_) if !effect.done => Verdict::NotDone,
-            Some(Frozen::Files(baseline)) => self
-                .verdict(baseline.violations(self.kept, self.exceptions, self.now).await, effect),
+            Some(Frozen::Files(baseline)) => {
+                verdict(baseline.violations(self.kept, self.exceptions, self.now).await, effect)
+            }
             Some(Frozen::ActivityLog { scope, since }) => {
                 let seen = self.activity(&scope, since).await;
-                self.verdict(seen, effect)
+                verdict(seen, effect)
             }
-        }
-    }
-
-    fn verdict(&self, seen: Result<Vec<String>, String>, effect: &RecordedEffect) -> Verdict {
-        match seen {
-            Ok(violations) if violations.is_empty() => {
-                Verdict::Done { observed: effect.intent.after.clone() }
-            }
-            Ok(violations) => Verdict::Unknown { evidence: violations.join("; ") },
-            Err(why) => Verdict::Unknown {
-                evidence: format!("{} can not be watched: {why}", effect.intent.target),
-            },
         }
     }
 
@@ -195,6 +184,19 @@ impl Look<'_> {
                 ),
             },
         }
+    }
+}
+
+/// What was seen of a baseline, as the answer of a probe.
+fn verdict(seen: Result<Vec<String>, String>, effect: &RecordedEffect) -> Verdict {
+    match seen {
+        Ok(violations) if violations.is_empty() => {
+            Verdict::Done { observed: effect.intent.after.clone() }
+        }
+        Ok(violations) => Verdict::Unknown { evidence: violations.join("; ") },
+        Err(why) => Verdict::Unknown {
+            evidence: format!("{} can not be watched: {why}", effect.intent.target),
+        },
     }
 }
 

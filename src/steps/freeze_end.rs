@@ -111,3 +111,112 @@ impl Step for With {
         lock::take_back(cx, effect).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use super::super::testing::{Bench, SandboxBench};
+    use crate::azure::{Lock, LockLevel};
+    use crate::journal::EffectPermit;
+    use crate::run::{FailureClass, StepId, Verdict};
+
+    fn begin(sandbox: &SandboxBench) -> Bench {
+        let with = json!({
+            "locks": [{ "scope": "rg-crm-source", "level": "can-not-delete" }],
+            "watch": ["activity-log", { "files": { "folder": "source/crm/share" } }],
+        });
+        sandbox.step("freeze.begin", &with)
+    }
+
+    /// A later step of the same plan, which knows what `freeze` has recorded.
+    fn after(sandbox: &SandboxBench, freeze: &Bench, kind: &str, with: &Value) -> Bench {
+        let mut step = sandbox.step(kind, with);
+        let mut planned = freeze.cx.step.clone();
+        planned.id = StepId::new("freeze");
+        let effects = BTreeMap::from([(planned.id.clone(), freeze.effects.recorded())]);
+        step.cx.others = Arc::new(effects);
+        step.plan_step(planned);
+        step
+    }
+
+    async fn lock(sandbox: &SandboxBench, step: &Bench) -> Option<Lock> {
+        let azure = &sandbox.world.azure;
+        let scope = azure.scope("rg-crm-source").expect("a scope");
+        azure.lock(&mut step.cx.wait(), &scope, "migrate-wave-step").await.expect("read")
+    }
+
+    #[tokio::test]
+    async fn a_freeze_is_set_watched_and_ended_and_each_can_be_taken_back() {
+        let sandbox = SandboxBench::start().await;
+        let mut freeze = begin(&sandbox);
+        freeze.perform().await.expect("frozen");
+        freeze.next_attempt();
+        freeze.perform().await.expect("nothing is done twice");
+        let set = lock(&sandbox, &freeze).await;
+        assert_eq!(set.as_ref().and_then(|lock| lock.level), Some(LockLevel::CanNotDelete));
+        let effects = freeze.effects.recorded();
+        assert_eq!(effects.len(), 3);
+        for effect in &effects {
+            let verdict = freeze.step().probe(&freeze.cx, effect).await;
+            assert!(matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
+        }
+
+        let verify = after(&sandbox, &freeze, "freeze.verify", &json!({}));
+        verify.perform().await.expect("our own lock is no violation, late as the log may be");
+
+        let end = after(&sandbox, &freeze, "freeze.end", &json!({}));
+        end.perform().await.expect("ended");
+        assert_eq!(lock(&sandbox, &freeze).await, None);
+        assert_eq!(freeze.step().probe(&freeze.cx, &effects[0]).await, Verdict::NotDone);
+        end.undo(&end.effects.recorded()[0]).await.expect("locked again");
+        assert_eq!(lock(&sandbox, &freeze).await, set);
+        freeze.undo(&effects[0]).await.expect("unlocked");
+        assert_eq!(lock(&sandbox, &freeze).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_another_hand_did_is_named() {
+        let sandbox = SandboxBench::start().await;
+        let freeze = begin(&sandbox);
+        freeze.perform().await.expect("frozen");
+        let azure = &sandbox.world.azure;
+        let scope = azure.scope("rg-crm-source").expect("a scope");
+        let theirs = Lock {
+            name: "theirs".to_owned(),
+            level: Some(LockLevel::CanNotDelete),
+            notes: String::new(),
+        };
+        let permit = EffectPermit::for_test("somebody-else");
+        azure.put_lock(&mut freeze.cx.wait(), &permit, &scope, &theirs).await.expect("locked");
+        std::fs::write(sandbox.world.base.join("source/crm/share/new.txt"), "x").expect("written");
+
+        let verify = after(&sandbox, &freeze, "freeze.verify", &json!({ "margin": "30m" }));
+        let error = verify.perform().await.expect_err("violated");
+        assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, "MIG0401"));
+        let causes = error.causes.join("\n");
+        assert!(causes.contains("locks/theirs"), "{causes}");
+        assert!(causes.contains("new.txt"), "{causes}");
+        assert_eq!(error.causes.len(), 2, "{causes}");
+    }
+
+    #[tokio::test]
+    async fn a_lock_changed_by_another_hand_is_left_alone() {
+        let sandbox = SandboxBench::start().await;
+        let freeze = begin(&sandbox);
+        freeze.perform().await.expect("frozen");
+        let azure = &sandbox.world.azure;
+        let scope = azure.scope("rg-crm-source").expect("a scope");
+        let set = lock(&sandbox, &freeze).await.expect("it is set");
+        let theirs = Lock { level: Some(LockLevel::ReadOnly), ..set };
+        let permit = EffectPermit::for_test("somebody-else");
+        azure.put_lock(&mut freeze.cx.wait(), &permit, &scope, &theirs).await.expect("changed");
+        let end = after(&sandbox, &freeze, "freeze.end", &json!({}));
+        let error = end.perform().await.expect_err("drift");
+        assert_eq!((error.class, error.code.as_str()), (FailureClass::Drift, "MIG0402"));
+        assert_eq!(lock(&sandbox, &freeze).await, Some(theirs));
+    }
+}

@@ -14,7 +14,7 @@ use crate::azure::{Azure, AzureOverrides, AzureSetup, GivenPrincipal};
 use crate::clock::Clock;
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
-use crate::plan::Plan;
+use crate::plan::{Plan, PlannedStep};
 use crate::run::{Answer, Intent, Question, RecordedEffect, RunId, Sent, StepId};
 use crate::sandbox::{Sandbox, Scenario};
 
@@ -87,6 +87,24 @@ impl Bench {
     /// What the engine does before another attempt: the step learns what the journal knows.
     pub(super) fn next_attempt(&mut self) {
         self.cx.recorded = self.effects.recorded();
+    }
+
+    /// The plan has this step too.
+    pub(super) fn plan_step(&mut self, step: PlannedStep) {
+        let world = &*self.cx.world;
+        let mut plan = world.plan.clone();
+        plan.steps.push(step);
+        self.cx.world = Arc::new(World {
+            run: world.run.clone(),
+            plan,
+            clock: world.clock.clone(),
+            network: world.network.clone(),
+            azure: world.azure.clone(),
+            secrets: Arc::clone(&world.secrets),
+            base: world.base.clone(),
+            progress_dir: world.progress_dir.clone(),
+            sandbox: world.sandbox.clone(),
+        });
     }
 
     /// Takes one effect back.
