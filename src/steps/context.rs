@@ -23,7 +23,7 @@ use crate::run::{
 };
 
 /// What is the same for every step of a run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// The run.
     pub run: RunId,

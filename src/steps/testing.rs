@@ -91,20 +91,9 @@ impl Bench {
 
     /// The plan has this step too.
     pub(super) fn plan_step(&mut self, step: PlannedStep) {
-        let world = &*self.cx.world;
-        let mut plan = world.plan.clone();
-        plan.steps.push(step);
-        self.cx.world = Arc::new(World {
-            run: world.run.clone(),
-            plan,
-            clock: world.clock.clone(),
-            network: world.network.clone(),
-            azure: world.azure.clone(),
-            secrets: Arc::clone(&world.secrets),
-            base: world.base.clone(),
-            progress_dir: world.progress_dir.clone(),
-            sandbox: world.sandbox.clone(),
-        });
+        let mut world = (*self.cx.world).clone();
+        world.plan.steps.push(step);
+        self.cx.world = Arc::new(world);
     }
 
     /// Takes one effect back.
