@@ -23,16 +23,16 @@ pub struct WorldSnapshot {
     pub record_sets: BTreeMap<String, Value>,
     /// Lower-case id -> level.
     pub locks: BTreeMap<String, String>,
-    /// Lower-case id -> mode and outputs.
-    pub deployments: BTreeMap<String, Value>,
+    /// Lower-case id of the group -> mode, outputs and resources of each deployment, sorted; names hold the run's id.
+    pub deployments: BTreeMap<String, Vec<String>>,
     /// Names of resource groups.
     pub groups: Vec<String>,
     /// Lower-case id -> properties, of everything else in ARM.
     pub resources: BTreeMap<String, Value>,
     /// `site-app` -> whether writes are refused.
     pub maintenance: BTreeMap<String, bool>,
-    /// Path under `target` -> SHA-256; databases are under `target_tables`.
-    pub target_files: BTreeMap<String, String>,
+    /// Path in the estate -> SHA-256, of everything outside `source` but databases.
+    pub files: BTreeMap<String, String>,
     /// `app/table` -> rows and SHA-256 over them.
     pub target_tables: BTreeMap<String, Table>,
     /// Application -> what became of its client's orders.
@@ -65,23 +65,26 @@ pub struct Orders {
 pub async fn world(dir: &Path) -> Result<WorldSnapshot, SandboxError> {
     let mut snapshot = arm(dir)?;
     let estate = home::estate_in(dir);
-    let target = estate.join("target");
-    let mut databases = Vec::new();
-    for path in files_below(&target)? {
-        let relative = path.strip_prefix(&target).expect("it is below the target");
+    for path in files_below(&estate)? {
+        let relative = path.strip_prefix(&estate).expect("it is below the estate");
         let name = relative.to_string_lossy().replace('\\', "/");
-        if name.ends_with("/app.db") {
-            databases.push((name.trim_end_matches("/app.db").to_owned(), path));
-        } else {
-            let bytes = fs::read(&path).map_err(SandboxError::file("read", &path))?;
-            snapshot.target_files.insert(name, hex(&Sha256::digest(&bytes)));
+        if name.starts_with("source/") {
+            continue;
         }
-    }
-    for (app, path) in databases {
-        let tables = tables(&path).await;
-        let tables = tables.map_err(|source| SandboxError::Estate { path, source })?;
-        let named = tables.into_iter().map(|(table, content)| (format!("{app}/{table}"), content));
-        snapshot.target_tables.extend(named);
+        if let Some((folder, database)) =
+            name.rsplit_once('/').filter(|(_, it)| it.ends_with(".db"))
+        {
+            // A backup's database holds as many orders as there were by then.
+            if let Some(app) = folder.strip_prefix("target/").filter(|_| database == "app.db") {
+                let tables = tables(&path).await;
+                let tables = tables.map_err(|source| SandboxError::Estate { path, source })?;
+                let named = tables.into_iter().map(|(table, it)| (format!("{app}/{table}"), it));
+                snapshot.target_tables.extend(named);
+            }
+            continue;
+        }
+        let bytes = fs::read(&path).map_err(SandboxError::file("read", &path))?;
+        snapshot.files.insert(name, hex(&Sha256::digest(&bytes)));
     }
     if let Some(settings) = home::settings(dir)? {
         for app in settings.scenario.estate.workloads {
@@ -118,9 +121,12 @@ fn arm(dir: &Path) -> Result<WorldSnapshot, SandboxError> {
                     snapshot.locks.insert(key.clone(), level);
                 }
                 "microsoft.resources/deployments" => {
-                    let known =
-                        ["mode", "outputs"].map(|field| (field, doc["properties"][field].clone()));
-                    snapshot.deployments.insert(key.clone(), known.into_iter().collect());
+                    let group = key.split("/providers/").next().unwrap_or("").to_owned();
+                    let known = ["mode", "outputs", "outputResources", "error"];
+                    let known = known.map(|field| doc["properties"][field].to_string());
+                    let deployments = snapshot.deployments.entry(group).or_default();
+                    deployments.push(known.join(" "));
+                    deployments.sort();
                 }
                 "microsoft.resources/resourcegroups" => snapshot.groups.push(text("name")),
                 _ => {
