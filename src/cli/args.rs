@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
-    Exit, abort, approve, completions, journal, pause, resolve, resume, rollback, run, sandbox,
-    status, validate,
+    Exit, abort, approve, completions, explain, journal, pause, resolve, resume, rollback, run,
+    sandbox, status, validate,
 };
 
 /// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
@@ -72,6 +72,8 @@ pub enum Command {
     Sandbox(sandbox::Args),
     /// Check a runbook and say everything that is wrong with it.
     Validate(validate::Args),
+    /// Explain a code, a rule or a step kind.
+    Explain(explain::Args),
     /// Write a shell's completion script to standard output.
     Completions(completions::Args),
 }
@@ -91,6 +93,7 @@ impl Command {
             Self::Journal(args) => args.run(global),
             Self::Sandbox(args) => args.run(global),
             Self::Validate(args) => args.run(global),
+            Self::Explain(args) => args.run(global),
             Self::Completions(args) => args.run(global),
         }
     }

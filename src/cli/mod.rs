@@ -10,6 +10,7 @@ mod completions;
 pub mod disk;
 mod dry_run;
 pub mod exit;
+mod explain;
 mod inbox;
 mod journal;
 mod pause;

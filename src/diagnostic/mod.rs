@@ -3,6 +3,7 @@
 //! A [`Diagnostic`] is data. One renderer ([`render`]) turns it into text, and one page per code under `codes/` is what
 //! `migrate explain CODE` prints.
 
+pub mod codes;
 pub mod mask;
 pub mod redact;
 pub mod render;

@@ -69,7 +69,10 @@ macro_rules! rules {
     };
 }
 
-rules![caf014, caf016];
+rules![
+    caf001, caf002, caf003, caf004, caf005, caf006, caf007, caf008, caf009, caf010, caf011, caf012,
+    caf013, caf014, caf015, caf016, caf017, caf018, caf019, caf020,
+];
 
 /// A plan as rules see it.
 #[derive(Debug)]
@@ -169,5 +172,39 @@ pub(super) fn check(
             found.severity = rule.severity;
             out.push(found);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::plan::prepare;
+    use crate::steps::CATALOGUE;
+
+    fn codes(text: &str) -> Vec<&'static str> {
+        let files = BTreeMap::from([("w.yaml".to_owned(), text.to_owned())]);
+        prepare("w.yaml", &files, CATALOGUE).found.iter().map(|found| found.code).collect()
+    }
+
+    #[test]
+    fn every_rule_is_broken_by_its_example_and_silenced_by_allow() {
+        for rule in RULES {
+            let found = codes(rule.example);
+            assert!(found.contains(&rule.code), "{} found {found:?}", rule.code);
+            assert!(
+                found.iter().all(|code| code.starts_with("CAF")),
+                "{} found {found:?}",
+                rule.code
+            );
+            let silenced = format!("{}allow: [{{ {}: tried it }}]\n", rule.example, rule.code);
+            assert!(!codes(&silenced).contains(&rule.code), "{} is not silenced", rule.code);
+        }
+    }
+
+    #[test]
+    fn codes_are_in_order_and_unique() {
+        assert!(RULES.windows(2).all(|pair| pair[0].code < pair[1].code));
     }
 }

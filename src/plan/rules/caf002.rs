@@ -1,0 +1,52 @@
+//! Nobody is sent to data that was not compared.
+
+use super::{Breach, Rule, Severity, View};
+use crate::plan::Role;
+
+/// The rule.
+pub(super) const RULE: Rule = Rule {
+    code: "CAF002",
+    title: "content is compared between the final sync and the switch",
+    what: "Between the last copy and the traffic switch stands a step that compares source and target by \
+          content.",
+    why: "CAF, Migrate, Execute migration: validate data by row counts and hashes before traffic moves. \
+          After the switch a difference is found by customers.",
+    example: "migrate: 1
+wave: w
+azure: { subscription: 00000000-0000-0000-0000-00000000c0de, resource_group: rg-dns }
+systems:
+  source: { folder: source/crm/share }
+  target: { folder: target/crm/share }
+  app: { http: \"http://crm-source.contoso.example\" }
+stages:
+  release:
+    - id: pause
+      uses: writes.pause
+      with: { system: app }
+    - id: final-sync
+      uses: files.sync
+      with: { source: source, target: target }
+    - id: switch
+      uses: dns.cutover
+      with: { zone: contoso.example, record: crm, type: CNAME, value: crm-target.contoso.example }
+",
+    severity: Severity::Error,
+    check,
+};
+
+fn check(view: &View<'_>) -> Vec<Breach> {
+    view.all(Role::SwitchesTraffic)
+        .iter()
+        .filter_map(|&switch| {
+            let last = view.concerning(Role::Syncs, switch).filter(|&sync| view.before(sync, switch)).max()?;
+            let compared = view
+                .concerning(Role::VerifiesData, switch)
+                .any(|check| view.before(last, check) && view.before(check, switch));
+            (!compared).then(|| {
+                let (sync, id) = (&view.step(last).id, &view.step(switch).id);
+                let message = format!("nothing compares the data between `{sync}` and `{id}`");
+                Breach::at(switch, message, "put a `verify.files` or `verify.tables` between them")
+            })
+        })
+        .collect()
+}
