@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
-    Exit, abort, approve, completions, explain, journal, pause, resolve, resume, rollback, run,
-    sandbox, status, validate,
+    Exit, abort, approve, completions, explain, journal, pause, plan, resolve, resume, rollback,
+    run, sandbox, schema, status, validate,
 };
 
 /// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
@@ -72,6 +72,10 @@ pub enum Command {
     Sandbox(sandbox::Args),
     /// Check a runbook and say everything that is wrong with it.
     Validate(validate::Args),
+    /// Show a runbook's steps in their order, and what each will change.
+    Plan(plan::Args),
+    /// Write the JSON Schema of a runbook.
+    Schema(schema::Args),
     /// Explain a code, a rule or a step kind.
     Explain(explain::Args),
     /// Write a shell's completion script to standard output.
@@ -93,6 +97,8 @@ impl Command {
             Self::Journal(args) => args.run(global),
             Self::Sandbox(args) => args.run(global),
             Self::Validate(args) => args.run(global),
+            Self::Plan(args) => args.run(global),
+            Self::Schema(args) => args.run(global),
             Self::Explain(args) => args.run(global),
             Self::Completions(args) => args.run(global),
         }

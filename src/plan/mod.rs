@@ -9,6 +9,7 @@ mod precedence;
 mod reference;
 pub mod rules;
 mod scene;
+mod schema;
 mod settings;
 mod span;
 
@@ -17,6 +18,7 @@ pub use catalogue::{Catalogue, KindSpec, Role};
 pub use model::{
     AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,
 };
+pub use schema::schema;
 pub use span::{NotASpan, Span};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{Breach, Rule, Severity, View};
 use crate::plan::Role;
+use crate::run::Stage;
 
 /// The rule.
 pub(super) const RULE: Rule = Rule {
@@ -33,7 +34,8 @@ stages:
 fn check(view: &View<'_>) -> Vec<Breach> {
     view.all(Role::PausesWrites)
         .iter()
-        .filter(|&&pause| view.strategy(pause) == "near-zero-downtime" && !view.has_before(Role::WaitsForLag, pause))
+        .filter(|&&pause| view.strategy(pause) == "near-zero-downtime"
+                && view.step(pause).stage == Stage::Release && !view.has_before(Role::WaitsForLag, pause))
         .map(|&pause| {
             let message = format!("`{}` pauses writes without waiting for the lag to reach zero", view.step(pause).id);
             Breach::at(pause, message, "put a `replication.wait` with `max_lag: 0s` above it")
