@@ -1,7 +1,8 @@
 //! How long writes were paused: the number everybody on the bridge asks for.
 //!
-//! Counted on the safe side: from the start of the step that pauses them until the step that resumed them, or that put
-//! the traffic on a target which takes writes, has ended.
+//! Counted on the safe side: from the start of the step that pauses them until the step that resumed them has ended; where
+//! none names the pause, until traffic was on a target which takes writes. A target that is closed before anybody uses it
+//! is no pause.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::clock::since;
-use crate::plan::Role;
-use crate::run::{Event, Record, RunState, StepId, StepState, WorkloadName};
+use crate::plan::{PlannedStep, Role};
+use crate::run::{Event, Record, RunState, Stage, StepId, StepState, WorkloadName};
 
 /// One interval in which a workload took no writes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -67,13 +68,20 @@ pub(super) fn pauses_by(
         else {
             continue;
         };
+        let names_it = |other: &PlannedStep| {
+            has(&other.uses, Role::ResumesWrites) && other.with["pause"] == planned.id.as_str()
+        };
+        let named = steps.iter().any(|(other, _)| names_it(other));
+        if !named && planned.stage != Stage::Release {
+            continue;
+        }
         let forward = steps[at + 1..].iter().filter_map(|(other, later)| {
-            let ends =
-                has(&other.uses, Role::ResumesWrites) || has(&other.uses, Role::SwitchesTraffic);
+            let ends = has(&other.uses, Role::ResumesWrites) || has(&other.uses, Role::SwitchesTraffic);
             let same = planned.workload.is_none()
                 || other.workload.is_none()
                 || planned.workload == other.workload;
-            let ended = later.ended.filter(|_| later.state == StepState::Succeeded && ends && same);
+            let ends = if named { names_it(other) } else { ends && same };
+            let ended = later.ended.filter(|_| later.state == StepState::Succeeded && ends);
             ended.map(|until| (until, other.id.clone()))
         });
         let back = taken_back.0.get(&planned.id).map(|until| (*until, planned.id.clone()));

@@ -231,6 +231,24 @@ fn a_pause_lasts_until_the_traffic_is_on_the_target_or_it_was_taken_back() {
 }
 
 #[test]
+fn a_pause_that_is_named_lasts_until_the_step_that_names_it_has_ended() {
+    let mut story = switched();
+    let names = |state: &mut crate::run::RunState| {
+        let hook = &mut state.header.plan.steps[4];
+        (hook.uses, hook.with) = ("writes.resume".into(), json!({"pause": "pause[crm]"}));
+    };
+    names(&mut story.state);
+    assert_eq!(pauses_by(&story.state, &story.taken_back, roles)[0].until, None);
+    story.after(30).ok("hook", 5, vec![]);
+    let closed = pauses_by(&story.state, &story.taken_back, roles);
+    assert_eq!(closed[0].ended_by, Some("hook".into()));
+    // A target that is closed before anybody uses it.
+    story.state.header.plan.steps[4].with = json!({});
+    story.state.header.plan.steps[2].stage = Stage::Deploy;
+    assert_eq!(pauses_by(&story.state, &story.taken_back, roles), []);
+}
+
+#[test]
 fn json_lines_begin_with_the_version_and_hold_one_object_each() {
     let story = switched();
     let pipe = fixture::Pipe::default();
