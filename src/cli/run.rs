@@ -133,7 +133,7 @@ fn warn_of_unfinished(global: &Global, plan: &Plan, sandbox: bool) {
 
 /// Sinks and prompt of an engine at this terminal.
 pub(super) fn engine_settings(global: &Global, ground: &Ground, wait: bool) -> engine::Settings {
-    let mut sinks = global.sinks(&ground.redactor);
+    let mut sinks = global.sinks(&ground.redactor, &ground.world.base);
     let keyboard = global.can_confirm().then(AtTheKeyboard::default);
     if let Some(keyboard) = &keyboard {
         sinks.push(Box::new(keyboard.clone()));
@@ -156,13 +156,13 @@ pub(super) async fn finish(
     run: &RunId,
     ended: Result<Ended, EngineError>,
 ) -> Result<Exit, Refusal> {
-    let redactor = ground.redactor.clone();
+    let (redactor, base) = (ground.redactor.clone(), ground.world.base.clone());
     ground.leave().await;
     let program = global.program();
     let ended = ended.map_err(|error| {
         Refusal::from(error).hint(format!("what is known: {program} status {run}"))
     })?;
     let overview = Overview::read(&run_dir(&global.state_dir, run), None)?;
-    global.show(overview, &redactor, report::summary);
+    global.show(overview, &redactor, &base, report::summary);
     Ok(ended.finish.into())
 }

@@ -2,6 +2,7 @@
 //! to be typed next begins with.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use super::{Global, can_ask};
 use crate::diagnostic::redact::Redactor;
@@ -37,7 +38,7 @@ impl Global {
     }
 
     /// Consumers of a run's facts: JSON lines to standard output if asked for, narration to standard error.
-    pub(super) fn sinks(&self, redactor: &Redactor) -> Vec<Box<dyn Sink>> {
+    pub(super) fn sinks(&self, redactor: &Redactor, base: &Path) -> Vec<Box<dyn Sink>> {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         if self.json {
             sinks.push(Box::new(JsonLines::new(Output::stdout(redactor.clone()), "events")));
@@ -45,10 +46,13 @@ impl Global {
         let stderr = std::io::stderr();
         if stderr.is_terminal() && !self.quiet && !self.json {
             let style = Style::of(&stderr);
-            sinks.push(Box::new(Terminal::new(style, self.detail(), redactor.clone())));
+            sinks.push(Box::new(Terminal::new(style, self.detail(), redactor.clone(), base)));
         } else {
             let detail = if self.json { Detail::Quiet } else { self.detail() };
-            sinks.push(Box::new(Plain::new(Output::stderr(redactor.clone()), detail)));
+            sinks.push(Box::new(Plain::new(
+                Output::stderr(redactor.clone()).relative_to(base),
+                detail,
+            )));
         }
         sinks
     }
@@ -58,14 +62,15 @@ impl Global {
         &self,
         overview: Overview,
         redactor: &Redactor,
+        base: &Path,
         page: impl FnOnce(&Overview) -> Vec<Line>,
     ) {
         let overview = overview.typed_with(&self.program());
-        let mut output = Output::stdout(redactor.clone());
+        let output = Output::stdout(redactor.clone());
         if self.json {
             JsonLines::continued(output).value(&serde_json::json!({ "overview": overview }));
         } else {
-            output.page(&page(&overview));
+            output.relative_to(base).page(&page(&overview));
         }
     }
 

@@ -8,6 +8,7 @@ use crate::engine::run_dir;
 use crate::journal;
 use crate::report::{self, JsonLines, Output, Overview};
 use crate::run::RunId;
+use crate::sandbox::estate_in;
 
 /// Arguments of `migrate status`.
 #[derive(Debug, clap::Args)]
@@ -41,7 +42,9 @@ impl Args {
         if global.json {
             JsonLines::new(Output::stdout(redactor.clone()), "overview");
         }
-        global.show(overview, &redactor, report::status);
+        let dir = runs::absolute(&run_dir(state_dir, &run))?;
+        let base = if overview.sandbox { estate_in(&dir.join("sandbox")) } else { overview.base() };
+        global.show(overview, &redactor, &base, report::status);
         Ok(Exit::Done)
     }
 }

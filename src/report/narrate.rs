@@ -343,9 +343,10 @@ fn succeeded(at: Timestamp, step: &StepId, evidence: &[Evidence], state: &RunSta
     let took = phrase::lasting(since(started, at));
     let text = match evidence {
         [] => took,
-        [only] => format!("{took}; {}", phrase::evidence(only)),
+        [only] => format!("{took}; {}", phrase::shortened(&phrase::evidence(only), 100)),
         [first, rest @ ..] => {
-            format!("{took}; {} and {} more", phrase::evidence(first), rest.len())
+            let first = phrase::shortened(&phrase::evidence(first), 100);
+            format!("{took}; {first} and {} more", rest.len())
         }
     };
     let open = evidence.iter().skip(1).filter(|item| !item.holds);

@@ -2,6 +2,7 @@
 //! a cutover.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::line::{Line, Style, page};
 use crate::diagnostic::redact::{RedactingWriter, Redactor};
@@ -12,6 +13,8 @@ pub struct Output {
     /// None once writing has failed.
     stream: Option<RedactingWriter<Box<dyn Stream>>>,
     style: Style,
+    /// Paths below it are shown as the runbook writes them: relative to it.
+    base: Option<String>,
 }
 
 trait Stream: Write + Send + std::fmt::Debug {}
@@ -24,7 +27,7 @@ impl Output {
         style: Style,
         redactor: Redactor,
     ) -> Self {
-        Self { stream: Some(RedactingWriter::new(Box::new(writer), redactor)), style }
+        Self { stream: Some(RedactingWriter::new(Box::new(writer), redactor)), style, base: None }
     }
 
     /// Standard output, for what was asked for.
@@ -39,6 +42,13 @@ impl Output {
         Self::new(std::io::stderr(), Style::of(&stderr), redactor)
     }
 
+    /// Shows paths below `base` relative to it.
+    #[must_use]
+    pub fn relative_to(mut self, base: &Path) -> Self {
+        self.base = Some(format!("{}/", base.display()));
+        self
+    }
+
     /// One line.
     pub fn line(&mut self, line: &Line) {
         self.page(std::slice::from_ref(line));
@@ -51,6 +61,10 @@ impl Output {
 
     /// Text that is already laid out, with its newlines.
     pub fn text(&mut self, text: &str) {
+        let text = match &self.base {
+            Some(base) => text.replace(base, ""),
+            None => text.to_owned(),
+        };
         if let Some(stream) = &mut self.stream
             && stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_err()
         {

@@ -1,7 +1,7 @@
 //! Everything a person or a program asks about a run, computed from the journal alone. `summary` and `status` lay it out,
 //! `--json` writes it as it is.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -94,6 +94,8 @@ pub struct Overview {
     pub summary: String,
     /// The change ticket.
     pub change: Option<String>,
+    /// The runbook, absolute.
+    pub runbook: PathBuf,
     /// Who started it, `user@host`.
     pub operator: String,
     /// Against the sandbox.
@@ -164,6 +166,7 @@ impl Overview {
             wave: plan.wave.clone(),
             summary: plan.summary.clone(),
             change: plan.change.clone(),
+            runbook: PathBuf::from(&header.runbook),
             operator: format!("{}@{}", header.operator.user, header.operator.host),
             sandbox: header.sandbox,
             plan: header.fingerprint.clone(),
@@ -192,6 +195,11 @@ impl Overview {
             advice.start_with(program);
         }
         self
+    }
+
+    /// Where relative paths of the runbook start, in a real run.
+    pub fn base(&self) -> PathBuf {
+        self.runbook.parent().map(Path::to_owned).unwrap_or_default()
     }
 
     /// Steps in this state.

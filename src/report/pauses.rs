@@ -76,7 +76,8 @@ pub(super) fn pauses_by(
             continue;
         }
         let forward = steps[at + 1..].iter().filter_map(|(other, later)| {
-            let ends = has(&other.uses, Role::ResumesWrites) || has(&other.uses, Role::SwitchesTraffic);
+            let ends =
+                has(&other.uses, Role::ResumesWrites) || has(&other.uses, Role::SwitchesTraffic);
             let same = planned.workload.is_none()
                 || other.workload.is_none()
                 || planned.workload == other.workload;

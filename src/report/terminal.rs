@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::path::Path;
+
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
@@ -32,11 +34,13 @@ pub struct Terminal {
     detail: Detail,
     columns: Option<Columns>,
     redactor: Redactor,
+    /// Paths below it are shown relative to it.
+    base: String,
 }
 
 impl Terminal {
     /// On standard error.
-    pub fn new(style: Style, detail: Detail, redactor: Redactor) -> Self {
+    pub fn new(style: Style, detail: Detail, redactor: Redactor, base: &Path) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let status = screen.add(ProgressBar::new_spinner().with_style(only_message()));
         Self {
@@ -45,11 +49,12 @@ impl Terminal {
             bars: BTreeMap::new(),
             asked: BTreeSet::new(),
             notes: Notes::default(),
-            beside_question: Output::stderr(redactor.clone()),
+            beside_question: Output::stderr(redactor.clone()).relative_to(base),
             style,
             detail,
             columns: None,
             redactor,
+            base: format!("{}/", base.display()),
         }
     }
 
@@ -58,8 +63,9 @@ impl Terminal {
             self.beside_question.line(line);
             return;
         }
+        let text = line.render(self.style).replace(&self.base, "");
         // A terminal that is gone takes nothing; the run goes on.
-        let _ = self.screen.println(self.redactor.redact(&line.render(self.style)));
+        let _ = self.screen.println(self.redactor.redact(&text));
     }
 
     fn redraw(&mut self, now: Timestamp, state: &RunState) {
@@ -72,7 +78,7 @@ impl Terminal {
             }
             lives
         });
-        let text = status_line(now, state, &self.notes);
+        let text = status_line(now, state, &self.notes).replace(&self.base, "");
         self.status.set_message(self.redactor.redact(&text).into_owned());
     }
 
@@ -123,7 +129,8 @@ impl Sink for Terminal {
         });
         bar.set_length(total);
         bar.set_position(done);
-        bar.set_message(self.redactor.redact(&note.text).into_owned());
+        let text = note.text.replace(&self.base, "");
+        bar.set_message(self.redactor.redact(&text).into_owned());
     }
 
     fn on_tick(&mut self, now: Timestamp, state: &RunState) {

@@ -300,6 +300,7 @@ fn a_sink_without_a_reader_stays_silent() {
         Style::Plain,
         Detail::Verbose,
         crate::diagnostic::redact::Redactor::default(),
+        std::path::Path::new("/runbooks"),
     ));
 }
 
