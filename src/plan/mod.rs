@@ -23,3 +23,5 @@ pub use span::{NotASpan, Span};
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
