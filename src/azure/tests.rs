@@ -116,6 +116,45 @@ async fn record_sets_go_there_and_back_and_a_stale_write_is_drift() {
 }
 
 #[tokio::test]
+async fn locks_forbid_changes_and_the_activity_log_tells_them() {
+    let world = World::start().await;
+    let (azure, mut wait) = (world.azure(&world.settings()), world.wait());
+    let from = world.clock.now();
+    let scope = azure.scope("rg-dns").expect("an id");
+    let lock = Lock {
+        name: "migrate-freeze".to_owned(),
+        level: Some(LockLevel::ReadOnly),
+        notes: "wave".to_owned(),
+    };
+    let permit = EffectPermit::for_test("lock");
+    let put = azure.put_lock(&mut wait, &permit, &scope, &lock).await.expect("locked");
+    assert_eq!(put, lock);
+    assert_eq!(azure.lock(&mut wait, &scope, &lock.name).await.expect("read"), Some(lock.clone()));
+    assert!(azure.locks(&mut wait, &scope).await.expect("listed").contains(&lock));
+
+    let zone = azure.zone_id(Some("rg-dns"), "contoso.example").expect("an id");
+    let set = RecordSet::new("new", RecordType::A, 60, &["127.0.0.3".to_owned()]).expect("a set");
+    let refused = azure.put_record_set(&mut wait, &permit, &zone, None, &set).await;
+    assert_eq!(refused.expect_err("locked").code(), "MIG0108");
+
+    for _ in 0..2 {
+        azure.delete_lock(&mut wait, &permit, &scope, &lock.name).await.expect("gone");
+    }
+    assert_eq!(azure.lock(&mut wait, &scope, &lock.name).await.expect("read"), None);
+
+    // Events arrive late; ten minutes later they are there.
+    let mut busy = world.clock.busy();
+    drop(wait);
+    world.clock.sleep(Duration::from_mins(10), &mut busy).await;
+    let until = world.clock.now();
+    let filter = ActivityFilter { from, until, resource_group: Some("rg-dns".to_owned()) };
+    let events = azure.activity(&mut world.wait(), &filter).await.expect("read");
+    let of_locks = events.iter().filter(|event| event.operation.ends_with("locks/write"));
+    assert_eq!(of_locks.count(), 1, "{events:?}");
+    assert!(events.iter().all(|event| event.within(&scope)));
+}
+
+#[tokio::test]
 async fn a_foreign_ca_and_a_missing_section_are_told_apart() {
     let world = World::start().await;
     let mut settings = world.settings();

@@ -304,7 +304,7 @@ impl Step for With {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::testing::Bench;
+    use super::super::testing::{Bench, SandboxBench};
     use super::*;
     use crate::azure::testing::{Answer, Script, azure};
 
@@ -443,5 +443,28 @@ mod tests {
         assert!(script.seen().iter().all(|seen| seen.method != "PUT"));
         let settings = &script.seen()[1].body["properties"]["whatIfSettings"];
         assert_eq!(*settings, json!({ "resultFormat": "FullResourcePayloads" }));
+    }
+
+    #[tokio::test]
+    async fn the_example_deploys_in_a_sandbox_and_a_repeat_deploys_nothing() {
+        let sandbox = SandboxBench::start().await;
+        let template = include_str!("../../examples/steps/azure.deploy.json");
+        let file = sandbox.world.runbook_dir.join("azure.deploy.json");
+        std::fs::write(file, template).expect("a template");
+        let with = json!({ "template": "azure.deploy.json", "parameters": { "name": "crmtarget" } });
+        let first = sandbox.step("azure.deploy", &with);
+        let preview = first.step().preview(&first.cx).await.expect("a preview");
+        assert_eq!(preview.changes[0].target, "Microsoft.Storage/storageAccounts/crmtarget");
+        let outcome = first.perform().await.expect("deployed");
+        assert_eq!(outcome.outputs["account"], "crmtarget");
+        let effect = first.effects.recorded().remove(0);
+        assert!(effect.sent.as_ref().is_some_and(|sent| sent.operation_url.is_some()));
+
+        // As after a crash before `done`: the probe finds it, and another attempt starts nothing.
+        let verdict = first.step().probe(&first.cx, &effect).await;
+        assert!(matches!(&verdict, Verdict::Done { observed } if Some(observed) == effect.observed.as_ref()), "{verdict:?}");
+        let again = sandbox.step("azure.deploy", &with);
+        again.perform().await.expect("found");
+        assert_eq!(again.effects.recorded()[0].sent, None, "nothing was sent");
     }
 }

@@ -67,7 +67,7 @@ async fn a_service_principal_asks_the_clouds_own_authority() {
 
 #[tokio::test]
 async fn a_refused_secret_is_reported_and_not_shown() {
-    let body = json!({ "error": "invalid_client", "error_codes": [7000215],
+    let body = json!({ "error": "invalid_client", "error_codes": [7_000_215],
         "error_description": "AADSTS7000215: Invalid client secret provided.\r\nTrace ID: x" });
     let script = Script::new([Answer::json(401, &body)]);
     let folder = tempfile::tempdir().expect("a folder");
