@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Change, Granted, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
+use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::files::{
     self, Differs, Exclude, FilesError, Manifest, Store, SyncError, SyncPlan, SyncReport,
 };
@@ -180,9 +180,9 @@ impl Step for With {
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let (source, target, plan) = self.plan(cx).await?;
-        let observed = match cx.effects.intend(self.intent(&source, &target)).await? {
-            Granted::AlreadyDone(observed) => observed,
-            Granted::Permit(permit) => {
+        // A sync that failed in the middle is not done, in a known state; what has been copied stays copied.
+        let observed = cx
+            .change(self.intent(&source, &target), async |permit| {
                 let progress = cx.progress.clone();
                 let seen = move |done, total| progress.amount("copying", done, total, "files");
                 let report = files::carry_out(
@@ -190,23 +190,21 @@ impl Step for With {
                     (&source, &target),
                     self.delete_extra,
                     &progress_file(cx),
-                    &permit,
+                    permit,
                     &cx.cancel,
                     &seen,
                 )
                 .await
                 .map_err(|error| self.stopped(&error))?;
-                let observed = json!({
+                Ok(json!({
                     "files": report.copied,
                     "bytes": report.copied_bytes,
                     "deleted": report.deleted,
                     "equal": plan.equal,
                     "not_copied": not_copied(&report),
-                });
-                cx.effects.done(permit, observed.clone()).await?;
-                observed
-            }
-        };
+                }))
+            })
+            .await?;
         Ok(outcome(&observed))
     }
 
