@@ -63,7 +63,8 @@ impl Plan {
         sources: &Sources,
         catalogue: Catalogue,
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
-        let mut builder = Builder { runbook, sources, catalogue, out: Vec::new() };
+        let lanes = runbook.workloads.iter().map(|(name, ..)| name.as_str()).collect();
+        let mut builder = Builder { runbook, lanes, sources, catalogue, out: Vec::new() };
         let plan = builder.plan();
         let mut found = builder.out;
         sort(&mut found);
@@ -84,6 +85,8 @@ impl Plan {
 
 struct Builder<'r> {
     runbook: &'r Runbook,
+    /// Names of the workloads.
+    lanes: HashSet<&'r str>,
     sources: &'r Sources,
     catalogue: Catalogue,
     out: Vec<Diagnostic>,
@@ -215,8 +218,8 @@ impl<'r> Builder<'r> {
             self.out.push(included(found, step, self.sources));
         }
         let Some(written) = &step.keys.workload else { return Some(None) };
-        if let Some((name, ..)) = workloads.iter().find(|(name, ..)| name.as_str() == written) {
-            return Some(Some(name.as_str()));
+        if let Some(name) = self.lanes.get(written.as_str()) {
+            return Some(Some(name));
         }
         if self.runbook.complete || !workloads.is_empty() {
             let names = workloads.iter().map(|(name, ..)| name.as_str());
@@ -299,18 +302,23 @@ impl<'r> Builder<'r> {
         for (written, item) in step.keys.after.iter().zip(after_nodes(step)) {
             let named =
                 place.candidates(written).map(|id| named(index, &id)).find(|it| !it.is_empty());
-            let message = match named {
+            let (message, hint) = match named {
                 Some(named) if named.iter().all(|&other| steps[other].step.stage <= step.stage) => {
                     positions.extend(named);
                     continue;
                 }
-                Some(_) => format!("`{written}` runs in a later stage"),
+                Some(_) => {
+                    let hint = "drop it, or move one of the two steps; stages run in turn";
+                    (format!("`{written}` runs in a later stage"), hint.to_owned())
+                }
                 None if !self.runbook.complete => continue,
-                None => format!("there is no step `{written}`"),
+                None => {
+                    let ids = steps.iter().map(|other| other.step.id.as_str());
+                    (format!("there is no step `{written}`"), words::suggest(written, ids))
+                }
             };
-            let found = Diagnostic::error("RB016", message)
-                .at(self.sources.place(item.mark))
-                .hint(words::suggest(written, steps.iter().map(|other| other.step.id.as_str())));
+            let found =
+                Diagnostic::error("RB016", message).at(self.sources.place(item.mark)).hint(hint);
             self.out.push(included(found, step, self.sources));
         }
         positions

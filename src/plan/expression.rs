@@ -278,7 +278,8 @@ fn single(text: &str) -> Option<(usize, &str)> {
         && !inner.starts_with('-')
         && !inner.ends_with('-');
     let from = text.len() - text.trim_start().len() + 2;
-    plain.then_some((from, inner))
+    let from = from + inner.len() - inner.trim_start().len();
+    plain.then_some((from, inner.trim()))
 }
 
 /// Where a step stands: the fragments around it and the workload it was repeated for.

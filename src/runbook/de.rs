@@ -144,12 +144,9 @@ impl Problem {
         let place = sources.place(at.mark);
         match self {
             Self::Type { expected, found } => {
-                let quote =
-                    expected == "text" && matches!(at.kind, Kind::Number(_) | Kind::Bool(_));
-                let found =
-                    Diagnostic::error("RB005", format!("expected {expected}, found {found}"));
-                let found = found.at(place);
-                if quote { found.hint("put it in quotes to make it a text") } else { found }
+                let hint = type_hint(&expected, at);
+                let message = format!("expected {expected}, found {found}");
+                Diagnostic::error("RB005", message).at(place).hint(hint)
             }
             Self::Missing(key) => Diagnostic::error("RB006", format!("the key `{key}` is missing"))
                 .at(place)
@@ -161,11 +158,28 @@ impl Problem {
                     .at(place)
                     .hint(words::suggest(&found, known.iter().copied()))
             }
-            Self::Other(message) => Diagnostic::error("RB005", message).at(place),
+            Self::Other(message) => Diagnostic::error("RB005", message)
+                .at(place)
+                .hint("correct the value; `migrate schema` says what it takes"),
             Self::Hidden => Diagnostic::error("RB005", "this is not what is expected here")
                 .at(place)
                 .hint("the value is not shown: it may be a secret"),
         }
+    }
+}
+
+fn type_hint(expected: &str, at: &Node) -> String {
+    match (expected, &at.kind) {
+        ("text", Kind::Number(_) | Kind::Bool(_)) => {
+            "put it in quotes to make it a text".to_owned()
+        }
+        ("text", Kind::Map(_)) => {
+            "write a text; put quotes around one that begins with `{{`".to_owned()
+        }
+        ("a list", Kind::Text(_) | Kind::Number(_)) => {
+            "put it in brackets to make it a list of one".to_owned()
+        }
+        _ => format!("write {expected}"),
     }
 }
 
@@ -289,6 +303,8 @@ impl<'n> Deserializer<'n> for Reader<'n> {
     ) -> Result<V::Value, Failed> {
         let result = match &self.node.kind {
             Kind::Map(entries) => visitor.visit_map(Entries::new(entries, Some(fields), self)),
+            // serde would take a list for the fields in their order; an author never means that.
+            Kind::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, &"a mapping")),
             _ => self.any(visitor),
         };
         self.noting(result)

@@ -87,23 +87,14 @@ impl<'a> Lowering<'a> {
     }
 
     fn check_header(&mut self, keys: &RunbookKeys, root: &Node) {
-        if keys.migrate > 1 {
-            let message = format!("runbook format {} is newer than this program", keys.migrate);
-            self.report(
-                root.mark_of("migrate"),
-                "RB008",
-                message,
-                "write `migrate: 1`, or use a newer release",
-            );
-        } else if keys.migrate == 0
-            && root.get("migrate").is_some_and(|node| matches!(node.kind, Kind::Number(_)))
-        {
-            self.report(
-                root.mark_of("migrate"),
-                "RB008",
-                "there is no runbook format 0",
-                "write `migrate: 1`",
-            );
+        let format = root.get("migrate").and_then(|node| match &node.kind {
+            Kind::Number(number) => number.as_u64(),
+            _ => None,
+        });
+        if let Some(format) = format.filter(|&format| format != 1) {
+            let mark = root.mark_of("migrate");
+            let message = format!("this program does not know runbook format {format}");
+            self.report(mark, "RB008", message, "write `migrate: 1`, or use a newer release");
         }
         if root.get("wave").is_some() && !keys.wave.is_empty() {
             self.check_name(&keys.wave, root.mark_of("wave"), "a wave");
@@ -418,7 +409,12 @@ impl<'a> Lowering<'a> {
                 let message = format!("the fragment needs the parameter `{}`", name.text);
                 self.report(at, "RB006", message, &format!("add `with: {{{}: …}}`", name.text));
             }
-            entries.push((name.clone(), default.clone()));
+            // A parameter that is missing fits wherever it is used, so that it is reported once.
+            let default = match default.kind {
+                Kind::Null => Node { mark: default.mark, kind: Kind::Later(String::new()) },
+                _ => default.clone(),
+            };
+            entries.push((name.clone(), default));
         }
         Node { mark, kind: Kind::Map(entries) }
     }

@@ -132,6 +132,7 @@ impl<'a> Builder<'a> {
             self.report(span, "RB011", &message, "split the wave into several runbooks");
             return Err(Broken);
         }
+        let tagged = event.tag().is_some();
         if let Some(tag) = event.tag() {
             let message = format!("the YAML tag `{}` is not read", tag.original());
             let at = span.tag_span().unwrap_or(span);
@@ -144,6 +145,8 @@ impl<'a> Builder<'a> {
         }
         let mark = self.mark(span.start, span.end);
         let kind = match event {
+            // Fits wherever it stands, so that one mistake is reported once.
+            Event::Scalar(..) if tagged => Kind::Later(String::new()),
             Event::Scalar(text, ScalarStyle::Plain, ..) => resolve_plain(&text),
             Event::Scalar(text, ..) => {
                 if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
@@ -209,7 +212,13 @@ impl<'a> Builder<'a> {
             Kind::Number(number) => number.to_string(),
             Kind::Bool(value) => value.to_string(),
             _ => {
-                self.report_at(key.mark, "RB003", "a key must be text", "write `key: value`");
+                let hint = match self.sources.line(self.file, key.mark.line) {
+                    Some(line) if line.contains("{{") => {
+                        "put quotes around a value that begins with `{{`"
+                    }
+                    _ => "write `key: value`",
+                };
+                self.report_at(key.mark, "RB003", "a key must be text", hint);
                 return None;
             }
         };
