@@ -106,7 +106,7 @@ impl Look<'_> {
         let id = ResourceId::parse(scope).map_err(|error| error.to_string())?;
         let filter = ActivityFilter {
             from: since,
-            until: self.now,
+            until: self.until.max(since),
             resource_group: id.segment("resourceGroups").map(str::to_owned),
         };
         let events = self.azure.activity(&mut self.wait, &filter).await;

@@ -122,6 +122,8 @@ pub struct Look<'a> {
     pub wait: Wait<'a>,
     /// Now.
     pub now: Timestamp,
+    /// Changes through ARM count up to here. What the run did itself after this step had learnt of it would look foreign.
+    pub until: Timestamp,
     /// Where baselines are kept.
     pub kept: &'a Path,
     /// What was agreed.

@@ -1,6 +1,7 @@
 //! `freeze.verify`: the freeze held until now, or who broke it. Changes nothing.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -70,11 +71,11 @@ fn agreed(cx: &StepCx, begin: &StepId) -> Vec<Exception> {
 }
 
 impl With {
-    async fn look(&self, cx: &StepCx) -> Result<Vec<Evidence>, StepError> {
+    async fn look(&self, cx: &StepCx, until: Timestamp) -> Result<Vec<Evidence>, StepError> {
         let mut evidence = Vec::new();
         for (begin, effects) in lock::begun(cx, self.freeze.as_deref())? {
             let exceptions = agreed(cx, begin);
-            let mut look = lock::look(cx, cx.wait(), &exceptions);
+            let mut look = lock::look_until(cx, cx.wait(), &exceptions, until);
             for effect in effects.iter().filter(|effect| effect.done) {
                 let (verdict, detail) = match look.at(effect).await {
                     Verdict::Done { .. } => ("held", String::new()),
@@ -100,16 +101,18 @@ impl With {
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
         // In a dry run nothing has begun; then there is nothing to look at.
-        let readings = self.look(cx).await.unwrap_or_default();
+        let readings = self.look(cx, cx.clock().now()).await.unwrap_or_default();
         Ok(Preview { readings, ..Preview::default() })
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        // What counts is the time until this step began; the wait is only for what the log tells late.
+        let until = cx.clock().now();
         if self.tells_late(cx.read)? {
             cx.progress.say(format!("waits {} for the activity log, which tells late", self.margin));
             cx.read.sleep(self.margin.duration(), cx.busy).await?;
         }
-        let evidence = self.look(cx.read).await?;
+        let evidence = self.look(cx.read, until).await?;
         let broken: Vec<String> = evidence
             .iter()
             .filter(|it| !it.holds)

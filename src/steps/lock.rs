@@ -2,6 +2,7 @@
 //!
 //! Locks carry no version, so the state is compared before it is changed; a lock changed by another hand is left alone.
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{FailureClass, Granted, PerformCx, StepCx, StepError};
@@ -121,8 +122,23 @@ pub(super) async fn turn(
     Turn { key, scope: &scope, name: &name, now, wanted: to }.make(cx).await
 }
 
-/// A look at a freeze from this step; `own` is this step's id with its effects.
+/// Changes through ARM that are younger than this are looked at next time: another lane may have made them after this
+/// step was told what the run has done. The log is later than that anyway.
+const GRACE: SignedDuration = SignedDuration::from_secs(2);
+
+/// A look at a freeze from one of its own steps, at a step boundary.
 pub(super) fn look<'a>(cx: &'a StepCx, wait: Wait<'a>, exceptions: &'a [Exception]) -> Look<'a> {
+    let now = cx.clock().now();
+    look_until(cx, wait, exceptions, now.checked_sub(GRACE).unwrap_or(now))
+}
+
+/// A look at a freeze as it was at a moment, by this step's own effects and those it was told of.
+pub(super) fn look_until<'a>(
+    cx: &'a StepCx,
+    wait: Wait<'a>,
+    exceptions: &'a [Exception],
+    until: Timestamp,
+) -> Look<'a> {
     let own = cx.recorded.iter().map(|effect| (&cx.step.id, effect));
     let others =
         cx.others.iter().flat_map(|(step, effects)| effects.iter().map(move |it| (step, it)));
@@ -130,6 +146,7 @@ pub(super) fn look<'a>(cx: &'a StepCx, wait: Wait<'a>, exceptions: &'a [Exceptio
         azure: &cx.world.azure,
         wait,
         now: cx.clock().now(),
+        until,
         kept: &cx.world.progress_dir,
         exceptions,
         ours: Ours::of(&cx.world.run, own.chain(others)),
