@@ -52,6 +52,8 @@ pub struct SyncPlan {
     leftovers: Vec<String>,
     /// Already the same.
     pub equal: u64,
+    /// Their bytes.
+    pub equal_bytes: u64,
     /// At the source, and can not be copied: why.
     pub not_copied: BTreeMap<String, Skipped>,
 }
@@ -134,6 +136,7 @@ pub async fn plan(
                         || copied_before.get(path) == Some(file)) =>
             {
                 plan.equal += 1;
+                plan.equal_bytes += file.size;
             }
             Some(other) if differs == Differs::Content && other.size == file.size => {
                 same_size.push(path);
@@ -147,6 +150,7 @@ pub async fn plan(
     for (path, pair) in same_size.iter().zip(here.into_iter().zip(there)) {
         if matches!(pair, (Ok(here), Ok(there)) if here == there) {
             plan.equal += 1;
+            plan.equal_bytes += source.1.files[*path].size;
         } else {
             plan.copy.insert((*path).clone(), source.1.files[*path]);
         }
