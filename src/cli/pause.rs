@@ -19,20 +19,25 @@ impl Args {
     /// Hands the request over.
     #[expect(clippy::unnecessary_wraps, reason = "one signature for every subcommand")]
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        Ok(Refusal::told(self.ask(global, Request::Pause)))
+        Ok(Refusal::told(stop(global, self.run.as_deref(), Request::Pause, &self.comment)))
     }
+}
 
-    /// Also `migrate abort`.
-    pub(super) fn ask(&self, global: &Global, request: Request) -> Result<Exit, Refusal> {
-        let found = Found::read(&global.state_dir, self.run.as_deref())?;
-        if found.owner.is_none() {
-            let message = format!("run {} is not under way; there is nothing to stop", found.run);
-            return Err(Refusal::new(Exit::Refused, message).hint(format!(
-                "see how it stands: {} status {}",
-                global.program(),
-                found.run
-            )));
-        }
-        inbox::submit(global, &found, request, &self.comment)
+/// Hands a request to stop over to a live engine.
+pub(super) fn stop(
+    global: &Global,
+    run: Option<&str>,
+    request: Request,
+    comment: &str,
+) -> Result<Exit, Refusal> {
+    let found = Found::read(&global.state_dir, run)?;
+    if found.owner.is_none() {
+        let message = format!("run {} is not under way; there is nothing to stop", found.run);
+        return Err(Refusal::new(Exit::Refused, message).hint(format!(
+            "see how it stands: {} status {}",
+            global.program(),
+            found.run
+        )));
     }
+    inbox::submit(global, &found, request, comment)
 }

@@ -236,12 +236,13 @@ fn first_options(halts: &[Halt]) -> Vec<Advice> {
 /// How to take the run back, while that is possible.
 pub(super) fn undo(state: &RunState, standing: Standing) -> Option<Advice> {
     let restores = |effect: &RecordedEffect| effect.intent.undo == Undo::Restores;
-    let nothing_to_undo = !state.steps.iter().flat_map(|step| &step.effects).any(restores);
-    let impossible = state.crossed.is_some()
-        || nothing_to_undo
-        || matches!(standing, Standing::Ended(Ending::RolledBack));
-    (!impossible).then(|| {
-        let command = format!("migrate rollback {}", state.header.run);
-        Advice::new(command, "takes back every effect that restores, the last one first")
-    })
+    let something = state.steps.iter().flat_map(|step| &step.effects).any(restores);
+    let why = match standing {
+        _ if state.crossed.is_some() => return None,
+        Standing::Ended(Ending::RolledBack) => return None,
+        _ if something => "takes back every effect that restores, the last one first",
+        Standing::Ended(_) => return None,
+        _ => "ends the run; nothing would have to be taken back",
+    };
+    Some(Advice::new(format!("migrate rollback {}", state.header.run), why))
 }

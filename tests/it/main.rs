@@ -5,4 +5,5 @@ mod bad_runbooks;
 mod crash_matrix;
 mod house;
 mod lab;
+mod operate;
 mod wave;
