@@ -109,14 +109,14 @@ fn kind_page(kind: &'static KindSpec) -> String {
 fn parameters(schema: &serde_json::Value) -> String {
     let required = schema["required"].as_array().cloned().unwrap_or_default();
     let keys = schema["properties"].as_object().into_iter().flatten();
-    let lines: String = keys
+    let lines: Vec<String> = keys
         .map(|(key, schema)| {
             let needed = if required.iter().any(|it| it == key) { " (required)" } else { "" };
             let text = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
             format!("- `{key}`{needed}: {text}\n")
         })
         .collect();
-    if lines.is_empty() { "See `migrate schema`.\n".to_owned() } else { lines }
+    if lines.is_empty() { "See `migrate schema`.\n".to_owned() } else { lines.concat() }
 }
 
 fn indented(yaml: &str) -> String {

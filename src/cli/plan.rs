@@ -59,7 +59,11 @@ fn lines_of_json(plan: &Plan) -> String {
         "steps": plan.steps.len(),
     });
     let steps = plan.steps.iter().map(|step| json!({ "step": step, "changes": changes(step) }));
-    [head].into_iter().chain(steps).map(|line| format!("{line}\n")).collect()
+    let mut text = String::new();
+    for line in [head].into_iter().chain(steps) {
+        let _ = writeln!(text, "{line}");
+    }
+    text
 }
 
 fn page(plan: &Plan) -> String {

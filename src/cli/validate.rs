@@ -1,5 +1,6 @@
 //! `migrate validate RUNBOOK`: everything that is wrong with a runbook, without touching anything.
 
+use std::fmt::Write as _;
 use std::io;
 
 use serde_json::json;
@@ -87,9 +88,9 @@ fn checked(plan: &Plan, prepared: &Prepared) -> String {
     );
     text.push('\n');
     for (code, reason) in &plan.allowed {
-        text.push_str(&format!("{code} is silenced: {reason}\n"));
+        let _ = writeln!(text, "{code} is silenced: {reason}");
     }
-    text.push_str(&format!("plan {}\n", plan.fingerprint()));
+    let _ = writeln!(text, "plan {}", plan.fingerprint());
     text
 }
 

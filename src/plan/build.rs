@@ -92,6 +92,9 @@ struct Builder<'r> {
     out: Vec<Diagnostic>,
 }
 
+/// Already reported.
+struct NoSuchWorkload;
+
 /// A step for one lane.
 struct Expanded<'r> {
     step: &'r Step,
@@ -170,7 +173,7 @@ impl<'r> Builder<'r> {
         for step in &runbook.steps {
             let kind = self.kind(step);
             let lane = self.lane(step);
-            let (Some(kind), Some(lane)) = (kind, lane) else { continue };
+            let (Some(kind), Ok(lane)) = (kind, lane) else { continue };
             let id = step.id.clone();
             if step.keys.each.is_none() {
                 steps.push(Expanded { step, id, lane, kind });
@@ -208,8 +211,8 @@ impl<'r> Builder<'r> {
         kind
     }
 
-    /// The lane of a step: none when its workload is wrong, `Some(None)` for a barrier.
-    fn lane(&mut self, step: &'r Step) -> Option<Option<&'r str>> {
+    /// The lane of a step, or that it is a barrier. Reports a workload that is not there.
+    fn lane(&mut self, step: &'r Step) -> Result<Option<&'r str>, NoSuchWorkload> {
         let workloads = &self.runbook.workloads;
         if step.keys.each.is_some() && workloads.is_empty() && self.runbook.complete {
             let found = Diagnostic::error("RB025", "there is no workload to repeat the step for")
@@ -217,9 +220,9 @@ impl<'r> Builder<'r> {
                 .hint("name them under `workloads:`, or drop `each`");
             self.out.push(included(found, step, self.sources));
         }
-        let Some(written) = &step.keys.workload else { return Some(None) };
+        let Some(written) = &step.keys.workload else { return Ok(None) };
         if let Some(name) = self.lanes.get(written.as_str()) {
-            return Some(Some(name));
+            return Ok(Some(name));
         }
         if self.runbook.complete || !workloads.is_empty() {
             let names = workloads.iter().map(|(name, ..)| name.as_str());
@@ -233,7 +236,7 @@ impl<'r> Builder<'r> {
                 .hint(hint);
             self.out.push(included(found, step, self.sources));
         }
-        None
+        Err(NoSuchWorkload)
     }
 
     /// Position of each id. Reports ids that stand twice.

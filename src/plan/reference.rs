@@ -88,7 +88,7 @@ fn member_of(text: &str, at: usize) -> Option<(String, usize)> {
         b'[' => {
             let inner = text[skipped + 1..].trim_start();
             let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\''))?;
-            let name = &inner[1..1 + inner[1..].find(quote)?];
+            let (name, _) = inner[1..].split_once(quote)?;
             let behind = inner[name.len() + 2..].trim_start().strip_prefix(']')?;
             Some((name.to_owned(), text.len() - behind.len()))
         }

@@ -209,11 +209,9 @@ impl<'r> Scene<'r> {
             // A text that provides for a missing value may name one.
             Ok(_) if text.contains("default") || text.contains("defined") => {}
             Ok(names) => {
-                let others =
+                let mut others =
                     names.iter().filter(|name| *name != "steps" && !name.starts_with("steps."));
-                if let Some((message, hint)) =
-                    others.filter_map(|name| view.context.missing(name)).next()
-                {
+                if let Some((message, hint)) = others.find_map(|name| view.context.missing(name)) {
                     self.report(mark, "RB019", message, hint, view);
                 }
             }

@@ -359,7 +359,7 @@ impl<'n> de::SeqAccess<'n> for Items<'n> {
 }
 
 struct Entries<'n> {
-    entries: std::slice::Iter<'n, (Key, Node)>,
+    rest: std::slice::Iter<'n, (Key, Node)>,
     /// Keys of the struct that is read; none for a mapping with any keys.
     fields: Option<&'static [&'static str]>,
     current: Option<&'n (Key, Node)>,
@@ -372,7 +372,7 @@ impl<'n> Entries<'n> {
         fields: Option<&'static [&'static str]>,
         reader: Reader<'n>,
     ) -> Self {
-        Self { entries: entries.iter(), fields, current: None, reader }
+        Self { rest: entries.iter(), fields, current: None, reader }
     }
 
     /// Reports a key the struct does not have, once.
@@ -403,7 +403,7 @@ impl<'n> de::MapAccess<'n> for Entries<'n> {
         seed: K,
     ) -> Result<Option<K::Value>, Failed> {
         loop {
-            let Some(entry @ (key, value)) = self.entries.next() else { return Ok(None) };
+            let Some(entry @ (key, value)) = self.rest.next() else { return Ok(None) };
             match self.fields {
                 Some(fields) if !fields.contains(&key.text.as_str()) => {
                     self.refuse(key, value, fields);

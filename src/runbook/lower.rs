@@ -382,17 +382,12 @@ impl<'a> Lowering<'a> {
     /// The fragment's defaults with the given parameters over them.
     fn parameters(&mut self, fragment: &Node, with: Node, at: Mark) -> Node {
         let declared = fragment.get("vars").map(Node::entries);
-        let (mark, mut entries) = match with.kind {
-            Kind::Map(entries) => (with.mark, entries),
-            _ => {
-                self.report(
-                    with.mark,
-                    "RB005",
-                    "`with` is a mapping",
-                    "write `with: {name: value}`",
-                );
-                (with.mark, Vec::new())
-            }
+        let mark = with.mark;
+        let mut entries = if let Kind::Map(entries) = with.kind {
+            entries
+        } else {
+            self.report(mark, "RB005", "`with` is a mapping", "write `with: {name: value}`");
+            Vec::new()
         };
         let Some(declared) = declared else { return Node { mark, kind: Kind::Map(entries) } };
         for (key, _) in &entries {

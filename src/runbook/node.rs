@@ -120,12 +120,12 @@ impl Node {
         Self { mark, kind }
     }
 
-    /// Whether any text in it passes `test`.
-    pub fn any_text(&self, test: &impl Fn(&str) -> bool) -> bool {
+    /// Whether any text in it `passes`.
+    pub fn any_text(&self, passes: &impl Fn(&str) -> bool) -> bool {
         match &self.kind {
-            Kind::Text(text) | Kind::Later(text) => test(text),
-            Kind::List(items) => items.iter().any(|item| item.any_text(test)),
-            Kind::Map(entries) => entries.iter().any(|(_, node)| node.any_text(test)),
+            Kind::Text(text) | Kind::Later(text) => passes(text),
+            Kind::List(items) => items.iter().any(|node| node.any_text(passes)),
+            Kind::Map(entries) => entries.iter().any(|(_, node)| node.any_text(passes)),
             Kind::Null | Kind::Bool(_) | Kind::Number(_) => false,
         }
     }
