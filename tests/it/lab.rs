@@ -88,8 +88,7 @@ impl Lab {
         let mut changes = BTreeMap::new();
         for entry in ledger::read(&self.sandbox_dir()).expect("a ledger") {
             if entry.is_mutating_request() && entry.changed && !entry.path.ends_with("/orders") {
-                // Deployment names hold the run's id; tokens are no effects.
-                let path = entry.path.replace(&self.run_id(), "RUN");
+                let path = stable(&entry.path).replace(&self.run_id(), "RUN");
                 *changes.entry(format!("{} {path}", entry.method)).or_insert(0) += 1;
             }
         }
@@ -99,6 +98,12 @@ impl Lab {
     pub(crate) fn run_id(&self) -> String {
         self.run_dir().file_name().expect("a name").to_string_lossy().into_owned()
     }
+}
+
+/// The part of a path that is the same in every run: deployments are named after their run.
+pub fn stable(path: &str) -> &str {
+    let at = path.find("/deployments/").map(|at| at + "/deployments/".len());
+    &path[..at.unwrap_or(path.len())]
 }
 
 /// A process that has ended.

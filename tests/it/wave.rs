@@ -7,7 +7,7 @@ use migrate::journal;
 use migrate::run::{Event, Stage};
 use migrate::sandbox::{self, WorldSnapshot, ledger};
 
-use crate::lab::{Lab, SMALL};
+use crate::lab::{Lab, SMALL, stable};
 
 const WAVE_1: &str = "runbooks/wave-1.yaml";
 
@@ -104,7 +104,7 @@ fn mutating_calls() -> Vec<(String, String, usize)> {
     for entry in ledger::read(&lab.sandbox_dir()).expect("a ledger") {
         if entry.is_mutating_request() && entry.changed && !entry.path.ends_with("/orders") {
             // Names that hold the run's id differ from run to run: the part before it tells the call.
-            let path = entry.path.split(&lab.run_id()).next().expect("a part").to_owned();
+            let path = stable(&entry.path).split(&lab.run_id()).next().expect("a part").to_owned();
             let nth = 1 + seen.iter().filter(|it| it.0 == entry.method && it.1 == path).count();
             seen.push((entry.method, path, nth));
         }
