@@ -71,6 +71,13 @@ impl Lab {
         self.migrate(base.iter().chain(more))
     }
 
+    /// A dry run against the world in `dir`, which it makes if there is none.
+    pub(crate) fn dry_run(&self, runbook: &str, dir: &str) -> Ended {
+        let scenario = self.path().join("scenario.yaml").display().to_string();
+        let sandbox = ["--dry-run", "--sandbox", "--sandbox-dir", dir, "--scenario", &scenario];
+        self.migrate(["run", runbook].iter().chain(&sandbox))
+    }
+
     /// Records of the only run's journal.
     pub(crate) fn records(&self) -> usize {
         let journal = fs::read(self.run_dir().join("journal.jsonl")).expect("a journal");
