@@ -107,7 +107,7 @@ pub(super) async fn attempt(
             let timeout = planned.timeout;
             let gate = Gate { step: planned.id.clone(), undoes: None, to: to.clone() };
             let work = async {
-                freeze::watch(&bench, &planned, &freezes.0, &freezes.1).await?;
+                freeze::watch(&bench, &planned, &freezes.0, (&freezes.1, &mut busy)).await?;
                 let (step, cx) = bench.prepare(index, recorded)?;
                 let mut cx = PerformCx { read: &cx, effects: &gate, busy: &mut busy };
                 step.perform(&mut cx).await
@@ -173,13 +173,15 @@ pub(super) async fn probe(
     effect: RecordedEffect,
     recorded: Vec<RecordedEffect>,
     to: mpsc::UnboundedSender<Message>,
-    busy: Busy,
+    mut busy: Busy,
 ) {
     let planned = &bench.world.plan.steps[index];
     let id = EffectId { step: planned.id.clone(), key: effect.intent.key.clone() };
     let limits = Limits { clock: &bench.world.clock, timeout: None, cancel: &bench.cancel };
     let work = async {
         let (step, cx) = bench.prepare(index, recorded)?;
+        // A probe that waits for a long operation keeps time with a guard of its own.
+        let _lent = busy.lend();
         Ok(step.probe(&cx, &effect).await)
     };
     let verdict = limits
