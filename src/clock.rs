@@ -89,6 +89,22 @@ impl Drop for Lent<'_> {
     }
 }
 
+/// A place for a guard that a callee may sleep with: whoever waits takes it and puts it back.
+#[derive(Debug, Clone, Default)]
+pub struct Hold(Arc<Mutex<Option<Busy>>>);
+
+impl Hold {
+    /// Puts a guard there.
+    pub fn put(&self, busy: Busy) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(busy);
+    }
+
+    /// Takes the guard, if there is one.
+    pub fn take(&self) -> Option<Busy> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
         if let (Inner::Skipping(_), true) = (&*self.clock.0, self.counted) {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::freeze::{self, LastSeen, OpenFreeze};
 use super::gate::{Gate, Message};
-use crate::clock::{Busy, Clock, advance};
+use crate::clock::{Busy, Clock, Hold, advance};
 use crate::plan::{PlannedStep, expression};
 use crate::run::{
     EffectId, FailureClass, Input, Outcome, Outputs, ProgressNote, RecordedEffect, StepError,
@@ -65,6 +65,7 @@ impl Bench {
             recorded,
             others: self.effects.clone(),
             first_started: self.first_started,
+            hold: Hold::default(),
             cancel: self.cancel.clone(),
             progress: Progress::new(step.id.clone(), self.progress.clone()),
             step,
@@ -107,7 +108,7 @@ pub(super) async fn attempt(
             let timeout = planned.timeout;
             let gate = Gate { step: planned.id.clone(), undoes: None, to: to.clone() };
             let work = async {
-                freeze::watch(&bench, &planned, &freezes.0, (&freezes.1, &mut busy)).await?;
+                freeze::watch(&bench, &planned, &freezes.0, &freezes.1).await?;
                 let (step, cx) = bench.prepare(index, recorded)?;
                 let mut cx = PerformCx { read: &cx, effects: &gate, busy: &mut busy };
                 step.perform(&mut cx).await
@@ -173,22 +174,24 @@ pub(super) async fn probe(
     effect: RecordedEffect,
     recorded: Vec<RecordedEffect>,
     to: mpsc::UnboundedSender<Message>,
-    mut busy: Busy,
+    busy: Busy,
 ) {
     let planned = &bench.world.plan.steps[index];
     let id = EffectId { step: planned.id.clone(), key: effect.intent.key.clone() };
     let limits = Limits { clock: &bench.world.clock, timeout: None, cancel: &bench.cancel };
     let work = async {
         let (step, cx) = bench.prepare(index, recorded)?;
-        // A probe that waits for a long operation keeps time with a guard of its own.
-        let _lent = busy.lend();
-        Ok(step.probe(&cx, &effect).await)
+        cx.hold.put(busy);
+        let verdict = step.probe(&cx, &effect).await;
+        Ok((verdict, cx.hold.take()))
     };
-    let verdict = limits
+    let clock = &bench.world.clock;
+    let (verdict, busy) = limits
         .hold(&planned.id, work)
         .await
-        .unwrap_or_else(|failure| Verdict::Unknown { evidence: failure.to_string() });
-    let _ = to.send(Message { input: Input::Probed(id, verdict), reply: None, last: Some(busy) });
+        .unwrap_or_else(|failure| (Verdict::Unknown { evidence: failure.to_string() }, None));
+    let last = Some(busy.unwrap_or_else(|| clock.busy()));
+    let _ = to.send(Message { input: Input::Probed(id, verdict), reply: None, last });
 }
 
 /// Keeps one piece of work inside its time, and a panic inside the attempt.

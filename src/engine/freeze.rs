@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::sync::Mutex;
 
 use super::executor::Bench;
-use crate::clock::{Busy, since};
+use crate::clock::since;
 use crate::plan::{Plan, PlannedStep, Role};
 use crate::run::{
     FailureClass, RecordedEffect, RunState, Stage, StepError, StepState, Undo, Verdict,
@@ -69,14 +69,12 @@ pub(super) async fn watch(
     bench: &Bench,
     step: &PlannedStep,
     freezes: &[OpenFreeze],
-    (seen, busy): (&LastSeen, &mut Busy),
+    seen: &LastSeen,
 ) -> Result<(), StepError> {
     if freezes.is_empty() || !is_guarded(step) {
         return Ok(());
     }
     let clock = &bench.world.clock;
-    // Probes keep time with guards of their own, and so does whoever looks first.
-    let _lent = busy.lend();
     let mut seen = seen.0.lock().await;
     if seen.is_some_and(|at| since(at, clock.now()) < FRESH) {
         return Ok(());

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::azure::{Azure, Wait};
-use crate::clock::{Busy, Clock};
+use crate::clock::{Busy, Clock, Hold};
 use crate::diagnostic::redact::Secrets;
 use crate::dns::Network;
 use crate::journal::EffectPermit;
@@ -62,6 +62,8 @@ pub struct StepCx {
     pub others: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
     /// When this step was started for the first time in this run; a watch that was killed goes on from here.
     pub first_started: jiff::Timestamp,
+    /// The guard of a task that only reads; [`Self::wait`] sleeps with it.
+    pub hold: Hold,
     /// Ends when the attempt must stop: timeout, abort, second Ctrl-C.
     pub cancel: CancellationToken,
     /// Shows progress; never journalled.
@@ -99,7 +101,7 @@ impl StepCx {
     /// For calls to Azure where no attempt's guard can be lent: previews and probes.
     pub fn wait(&self) -> Wait<'static> {
         let progress = self.progress.clone();
-        Wait::new(self.clock(), &self.cancel).saying(move |why| progress.say(why))
+        Wait::held(&self.hold, self.clock(), &self.cancel).saying(move |why| progress.say(why))
     }
 
     /// The stage, for messages.

@@ -58,6 +58,7 @@ impl Bench {
             outputs: Arc::default(),
             recorded: Vec::new(),
             others: Arc::default(),
+            hold: crate::clock::Hold::default(),
             cancel: CancellationToken::new(),
             progress: Progress::new(StepId::new("step"), None),
         };

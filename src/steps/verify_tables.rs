@@ -139,9 +139,26 @@ fn evidence(table: &TableComparison) -> Evidence {
     }
 }
 
+impl With {
+    /// The target's file as written, when an earlier step of the runbook has yet to bring it.
+    fn target_to_come<'a>(&self, cx: &'a StepCx) -> Option<&'a str> {
+        let path = cx.world.plan.systems.get(&self.target)?["sqlite"].as_str()?;
+        (!cx.path(path).exists()).then_some(path)
+    }
+}
+
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        if let Some(path) = self.target_to_come(cx) {
+            let reading = Evidence {
+                check: format!("tables of {} and {}", self.source, self.target),
+                verdict: "not compared".to_owned(),
+                detail: format!("{path} is not there yet"),
+                holds: false,
+            };
+            return Ok(Preview { changes: Vec::new(), readings: vec![reading] });
+        }
         let found = self.compare(cx).await?;
         Ok(Preview { changes: Vec::new(), readings: found.tables.iter().map(evidence).collect() })
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::ArmError;
-use crate::clock::{Busy, Clock};
+use crate::clock::{Busy, Clock, Hold};
 
 /// Permission to wait; made by `StepCx::wait` and `PerformCx::wait`, or by [`Wait::new`].
 pub struct Wait<'a> {
@@ -23,7 +23,18 @@ type Say<'a> = Box<dyn Fn(&str) + Send + Sync + 'a>;
 
 enum Guard<'a> {
     Lent(&'a mut Busy),
-    Own(Busy),
+    Own(Option<Busy>, Hold),
+}
+
+/// A guard that was held by somebody goes back there.
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Self::Own(busy, hold) = self
+            && let Some(busy) = busy.take()
+        {
+            hold.put(busy);
+        }
+    }
 }
 
 impl fmt::Debug for Wait<'_> {
@@ -37,7 +48,13 @@ impl fmt::Debug for Wait<'_> {
 impl<'a> Wait<'a> {
     /// Waits with a guard of its own, until cancelled.
     pub fn new(clock: &Clock, cancel: &CancellationToken) -> Self {
-        Self { busy: Guard::Own(clock.busy()), cancel: cancel.clone(), say: None }
+        Self::held(&Hold::default(), clock, cancel)
+    }
+
+    /// Waits with the guard that is held there, else with one of its own, until cancelled.
+    pub fn held(hold: &Hold, clock: &Clock, cancel: &CancellationToken) -> Self {
+        let busy = hold.take().unwrap_or_else(|| clock.busy());
+        Self { busy: Guard::Own(Some(busy), hold.clone()), cancel: cancel.clone(), say: None }
     }
 
     /// Waits with the attempt's guard, until cancelled.
@@ -69,7 +86,7 @@ impl<'a> Wait<'a> {
         }
         let busy = match &mut self.busy {
             Guard::Lent(busy) => &mut **busy,
-            Guard::Own(busy) => busy,
+            Guard::Own(busy, _) => busy.as_mut().expect("given back on drop only"),
         };
         tokio::select! {
             () = clock.sleep(duration, busy) => Ok(()),
