@@ -71,8 +71,9 @@ pub async fn world(dir: &Path) -> Result<WorldSnapshot, SandboxError> {
         if name.starts_with("source/") {
             continue;
         }
-        if let Some((folder, database)) =
-            name.rsplit_once('/').filter(|(_, it)| it.ends_with(".db"))
+        if let Some((folder, database)) = name
+            .rsplit_once('/')
+            .filter(|(_, it)| Path::new(it).extension().is_some_and(|it| it == "db"))
         {
             // A backup's database holds as many orders as there were by then.
             if let Some(app) = folder.strip_prefix("target/").filter(|_| database == "app.db") {

@@ -71,7 +71,10 @@ fn files() -> Vec<(PathBuf, String)> {
                 if name != "tests" {
                     walk(&path, found);
                 }
-            } else if name.ends_with(".rs") && name != "tests.rs" && name != "testing.rs" {
+            } else if path.extension().is_some_and(|it| it == "rs")
+                && name != "tests.rs"
+                && name != "testing.rs"
+            {
                 let text = fs::read_to_string(&path).expect("a text");
                 let program = text.split("#[cfg(test)]\nmod tests {").next().expect("a part");
                 found.push((path, program.to_owned()));

@@ -80,8 +80,8 @@ impl Lab {
 
     /// Records of the only run's journal.
     pub(crate) fn records(&self) -> usize {
-        let journal = fs::read(self.run_dir().join("journal.jsonl")).expect("a journal");
-        journal.iter().filter(|byte| **byte == b'\n').count()
+        let journal = fs::read_to_string(self.run_dir().join("journal.jsonl")).expect("a journal");
+        journal.lines().count()
     }
 
     /// What the run left behind.
@@ -108,7 +108,7 @@ impl Lab {
 }
 
 /// The part of a path that is the same in every run: deployments are named after their run.
-pub fn stable(path: &str) -> &str {
+pub(crate) fn stable(path: &str) -> &str {
     let at = path.find("/deployments/").map(|at| at + "/deployments/".len());
     &path[..at.unwrap_or(path.len())]
 }
