@@ -40,7 +40,10 @@ struct Dispatcher {
     tasks: JoinSet<()>,
     /// Of these, not yet reported.
     working: usize,
+    /// Asks attempts and undos to stop where they can be resumed.
     cancel: CancellationToken,
+    /// Ends probes: a stop or a rollback needs their answers, so only the end of the engine cuts them off.
+    end: CancellationToken,
     replies: BTreeMap<EffectId, Reply>,
     asking: BTreeMap<StepId, oneshot::Sender<Answer>>,
     stopping: Option<Stop>,
@@ -101,6 +104,7 @@ pub(super) async fn run(
         tasks: JoinSet::new(),
         working: 0,
         cancel: CancellationToken::new(),
+        end: CancellationToken::new(),
         replies: BTreeMap::new(),
         asking: BTreeMap::new(),
         stopping: None,
@@ -119,6 +123,7 @@ pub(super) async fn run(
         dispatcher.take_up(news, &mut ears)?;
     }
     dispatcher.cancel.cancel();
+    dispatcher.end.cancel();
     dispatcher.tasks.shutdown().await;
     let Dispatcher { journal, state, .. } = dispatcher;
     Ok(Ended { finish: run::finish(&state), head: journal.head().clone(), state })
@@ -406,7 +411,8 @@ impl Dispatcher {
         self.working += 1;
         let recorded = own.effects.clone();
         let busy = self.settings.world.clock.busy();
-        let (bench, to) = (self.bench(index), self.to.clone());
+        let bench = Bench { cancel: self.end.child_token(), ..self.bench(index) };
+        let to = self.to.clone();
         self.tasks.spawn(executor::probe(bench, index, effect, recorded, to, busy));
     }
 
