@@ -7,4 +7,5 @@ mod crash_matrix;
 mod house;
 mod lab;
 mod operate;
+mod readme;
 mod wave;
