@@ -41,6 +41,7 @@ fn step(id: &str, uses: &str, with: Value, after: &[usize]) -> PlannedStep {
         point_of_no_return: false,
         vars: std::collections::BTreeMap::new(),
         in_window: false,
+        expires: false,
         class: kind.spec.class,
         repeat: kind.spec.repeat,
         undo: kind.spec.undo,
@@ -323,4 +324,20 @@ async fn a_rollback_takes_nothing_back_twice_and_is_final() {
     assert_eq!(ended.finish, Finish::RolledBack);
     let again = resume(lab.settings(), &"run-1".into(), &back, None).await.expect("nothing to do");
     assert_eq!(again.finish, Finish::RolledBack);
+}
+
+#[tokio::test]
+async fn a_gate_is_evaluated_again_by_whoever_takes_the_run_up() {
+    let wait = json!({ "command": ["echo", "0"], "max_lag": "0s", "hold_for": "1s" });
+    let mut lag = step("lag", "replication.wait", wait, &[]);
+    lag.expires = true;
+    let lab = Lab::new(vec![lag, ask("go", &[0]), tell("move", &[1]), tell("later", &[2])]);
+    assert_eq!(lab.start().await.finish, Finish::WaitsForPerson);
+    lab.says("1", "grace", Request::Approve { step: "go".into() });
+    let ended = lab.resume().await;
+    assert_eq!(ended.finish, Finish::Completed);
+    assert_eq!(ended.state.steps[0].attempts, 2, "the lag of an earlier process opens nothing");
+    let moved = ended.state.steps[2].first_started.expect("it began");
+    assert!(ended.state.steps[0].last_started.expect("it was read") < moved);
+    assert_eq!(ended.state.steps[1].outputs["approved_by"], json!(["grace"]), "approvals stand");
 }

@@ -374,6 +374,7 @@ impl<'r> Builder<'r> {
             hold_before: keys.hold.is_some(),
             point_of_no_return: keys.point_of_no_return,
             in_window: false,
+            expires: false,
             class: kind.class,
             repeat: kind.repeat,
             undo: kind.undo,
@@ -433,6 +434,13 @@ fn close_window(steps: &mut [PlannedStep], kinds: &[&'static KindSpec]) {
     let switches = |kind: &KindSpec| kind.roles.contains(&Role::SwitchesTraffic);
     let last = kinds.iter().rposition(|kind| switches(kind)).unwrap_or(steps.len());
     for (at, step) in steps.iter_mut().enumerate() {
-        step.in_window = step.stage == Stage::Release && step.class == Class::Action && at <= last;
+        let ends_something = [Role::ResumesWrites, Role::Unfreezes, Role::Notifies]
+            .iter()
+            .any(|role| kinds[at].roles.contains(role));
+        let begins = step.class == Class::Action && !ends_something;
+        step.in_window = step.stage == Stage::Release && begins && at <= last;
+        step.expires = [Role::WaitsForLag, Role::VerifiesFreeze, Role::Probes]
+            .iter()
+            .any(|role| step.class == Class::Check && kinds[at].roles.contains(role));
     }
 }

@@ -182,6 +182,9 @@ pub struct PlannedStep {
     /// What follows (resuming writes, telling people, watching) must never be refused by a clock.
     #[serde(default = "yes")]
     pub in_window: bool,
+    /// Its reading does not outlive the process: lag, freeze, health. Taken again on resume, before what it guards starts.
+    #[serde(default = "yes")]
+    pub expires: bool,
     /// Check or action.
     pub class: Class,
     /// The worst repeat class of its effects.

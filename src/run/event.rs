@@ -276,6 +276,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         evidence: Vec<Evidence>,
     },
+    /// A process that took the run up does not trust this check's reading any more; the check runs again.
+    ReadingExpired {
+        /// The step.
+        step: StepId,
+    },
     /// The step was left out.
     StepSkipped {
         /// The step.

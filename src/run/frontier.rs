@@ -10,6 +10,9 @@ use crate::plan::{OnFailure, Plan};
 pub struct Frontier {
     successors: Vec<Vec<usize>>,
     open: Vec<usize>,
+    /// The step ended well, was skipped or passed over.
+    passed: Vec<bool>,
+    /// It passed, and so did everything before it: its successors count it.
     released: Vec<bool>,
     /// Every predecessor has ended and the step has not begun; in plan order.
     pub startable: BTreeSet<usize>,
@@ -38,6 +41,7 @@ impl Frontier {
                 .collect(),
             running: BTreeSet::new(),
             unfinished: plan.steps.len(),
+            passed: vec![false; plan.steps.len()],
             released: vec![false; plan.steps.len()],
             successors,
             open,
@@ -68,21 +72,56 @@ impl Frontier {
         }
         let passed = matches!(state, StepState::Succeeded | StepState::Skipped)
             || (matches!(state, StepState::Failed) && on_failure == OnFailure::Continue);
-        if passed && !self.released[at] {
-            self.released[at] = true;
+        self.passed[at] |= passed;
+        if passed && self.open[at] == 0 {
+            self.release(at);
+        }
+    }
+
+    /// Counts a passed step for its successors, and those among them that had passed already.
+    fn release(&mut self, at: usize) {
+        let mut to_release = vec![at];
+        while let Some(at) = to_release.pop() {
+            if std::mem::replace(&mut self.released[at], true) {
+                continue;
+            }
             self.unfinished -= 1;
             for next in self.successors[at].clone() {
                 self.open[next] -= 1;
-                if self.open[next] == 0 {
+                if self.open[next] == 0 && self.passed[next] {
+                    to_release.push(next);
+                } else if self.open[next] == 0 && !self.running.contains(&next) {
                     self.startable.insert(next);
                 }
             }
         }
     }
 
+    /// A passed step has to run again: whatever comes after it waits, and what had passed there need not run again.
+    pub(super) fn reopen(&mut self, at: usize) {
+        self.passed[at] = false;
+        let mut to_hold = vec![at];
+        while let Some(at) = to_hold.pop() {
+            if !std::mem::replace(&mut self.released[at], false) {
+                continue;
+            }
+            self.unfinished += 1;
+            for next in self.successors[at].clone() {
+                self.open[next] += 1;
+                self.startable.remove(&next);
+                to_hold.push(next);
+            }
+        }
+        if self.open[at] == 0 {
+            self.startable.insert(at);
+        }
+    }
+
     /// Another attempt of a step that failed, was held or was cut off.
     pub(super) fn again(&mut self, at: usize) {
         self.running.remove(&at);
-        self.startable.insert(at);
+        if self.open[at] == 0 {
+            self.startable.insert(at);
+        }
     }
 }

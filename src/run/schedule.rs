@@ -1,5 +1,7 @@
 //! What starts next, given everything folded so far. Pure; called after every batch of facts.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::decide::answer;
@@ -7,7 +9,7 @@ use super::{
     Command, Decision, Ending, Event, FailureClass, RunState, StepError, StepState, Stop, Waiting,
 };
 use crate::clock::since;
-use crate::plan::Plan;
+use crate::plan::{Class, Plan};
 
 /// What the engine knows beyond the facts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -66,6 +68,7 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
         .unwrap_or(usize::MAX)
         .saturating_sub(state.frontier.running.len());
     let mut under_way = state.stage;
+    let mut expired = BTreeSet::new();
     for &index in &state.frontier.startable {
         if room == 0 {
             break;
@@ -78,6 +81,11 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
             && at < until
         {
             decision.commands.push(Command::WakeAt(until));
+            continue;
+        }
+        let stale = stale_guards(state, index);
+        if !stale.is_empty() {
+            expired.extend(stale);
             continue;
         }
         let id = planned.id.clone();
@@ -114,6 +122,32 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
             }
         }
     }
+    for at in expired {
+        decision.facts.push(Event::ReadingExpired { step: plan.steps[at].id.clone() });
+    }
+}
+
+/// Checks whose readings guard this step and were taken by an earlier process: those before it with no action in between.
+/// A step that has begun to change something is past its gates. Approvals stand; what people knew is on record.
+fn stale_guards(state: &RunState, index: usize) -> Vec<usize> {
+    let steps = &state.plan().steps;
+    let mut stale = Vec::new();
+    if state.resumes == 0 || !state.steps[index].effects.is_empty() {
+        return stale;
+    }
+    let mut looked = BTreeSet::new();
+    let mut before = steps[index].after.clone();
+    while let Some(at) = before.pop() {
+        let own = &state.steps[at];
+        if steps[at].class == Class::Action || own.ended_in == state.resumes || !looked.insert(at) {
+            continue;
+        }
+        if steps[at].expires && own.state == StepState::Succeeded {
+            stale.push(at);
+        }
+        before.extend(&steps[at].after);
+    }
+    stale
 }
 
 enum Gate {

@@ -54,6 +54,8 @@ pub struct StepRecord {
     pub last_started: Option<Timestamp>,
     /// When the last attempt ended.
     pub ended: Option<Timestamp>,
+    /// How often the run had been resumed when it ended.
+    pub ended_in: u32,
     /// Its effects in the order of their first intent; those not done are in doubt.
     pub effects: Vec<RecordedEffect>,
     /// Effects of its undo, each with the key of the effect it takes back.
@@ -85,6 +87,7 @@ impl StepRecord {
             first_started: None,
             last_started: None,
             ended: None,
+            ended_in: 0,
             effects: Vec::new(),
             undo_effects: Vec::new(),
             outputs: Outputs::new(),
@@ -140,6 +143,8 @@ pub struct RunState {
     pub last: Timestamp,
     /// Facts so far.
     pub records: u64,
+    /// Processes that took the run up after the first.
+    pub resumes: u32,
     /// The stage under way.
     pub stage: Option<Stage>,
     /// By index in the plan.
@@ -222,6 +227,7 @@ impl RunState {
             started: record.at,
             last: record.at,
             records: 1,
+            resumes: 0,
             stage: None,
             steps,
             crossed: None,
@@ -290,6 +296,7 @@ impl RunState {
             }
             Move::Succeeded | Move::Failed | Move::Skipped | Move::InDoubt => {
                 own.ended = Some(record.at);
+                own.ended_in = self.resumes;
             }
             _ => {}
         }
@@ -337,6 +344,10 @@ impl RunState {
                 self.steps[at].outputs = outputs.clone();
                 self.steps[at].evidence.clone_from(evidence);
                 self.steps[at].failure = None;
+            }
+            Event::ReadingExpired { step } => {
+                let at = self.at(record, step)?;
+                self.frontier.reopen(at);
             }
             Event::StepFailed { step, failure } | Event::UndoFailed { step, failure } => {
                 let at = self.at(record, step)?;
@@ -405,6 +416,7 @@ impl RunState {
 
     /// A new process: what failed may be tried again; what was cut off or is in doubt is settled first.
     fn resumed(&mut self) {
+        self.resumes += 1;
         self.paused = false;
         self.aborted = false;
         self.stopped = None;

@@ -1,6 +1,6 @@
 //! The pure core against a small world: random plans, outcomes and crashes; the promises asserted at every step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -28,6 +28,8 @@ struct Script {
     /// Predecessors of step n among the n steps before it, as bits.
     edges: Vec<u8>,
     fates: Vec<Vec<Fate>>,
+    /// Which steps only read, as bits; their readings expire.
+    checks: u8,
     /// Messages after which the process dies.
     crashes: Vec<usize>,
 }
@@ -46,13 +48,19 @@ fn script() -> impl Strategy<Value = Script> {
         (
             proptest::collection::vec(any::<u8>(), steps),
             proptest::collection::vec(proptest::collection::vec(fate(), 1..4), steps),
+            any::<u8>(),
             proptest::collection::vec(0_usize..60, 0..5),
         )
-            .prop_map(|(edges, fates, crashes)| Script { edges, fates, crashes })
+            .prop_map(|(edges, fates, checks, crashes)| Script {
+                edges,
+                fates,
+                checks,
+                crashes,
+            })
     })
 }
 
-fn step(at: usize, edges: u8) -> PlannedStep {
+fn step(at: usize, edges: u8, is_check: bool) -> PlannedStep {
     PlannedStep {
         id: StepId::new(format!("s{at}")),
         stage: Stage::ALL[at.min(3)],
@@ -67,7 +75,8 @@ fn step(at: usize, edges: u8) -> PlannedStep {
         hold_before: false,
         point_of_no_return: false,
         in_window: false,
-        class: Class::Action,
+        expires: is_check,
+        class: if is_check { Class::Check } else { Class::Action },
         repeat: Repeat::Guarded,
         undo: Undo::Restores,
         vars: std::collections::BTreeMap::new(),
@@ -97,10 +106,15 @@ fn header(script: &Script) -> Header {
             systems: BTreeMap::new(),
             workloads: BTreeMap::new(),
             vars: BTreeMap::new(),
-            steps: script.edges.iter().enumerate().map(|(at, edges)| step(at, *edges)).collect(),
+            steps: steps(script),
             allowed: BTreeMap::new(),
         },
     }
+}
+
+fn steps(script: &Script) -> Vec<PlannedStep> {
+    let is_check = |at: usize| script.checks & (1 << at) != 0;
+    script.edges.iter().enumerate().map(|(at, edges)| step(at, *edges, is_check(at))).collect()
 }
 
 /// The world outside: how often each effect was made and taken back, and the journal, which survives crashes.
@@ -112,6 +126,8 @@ struct World {
     state: RunState,
     inputs: VecDeque<Input>,
     goal: Option<String>,
+    /// Checks that this process has read.
+    fresh: BTreeSet<usize>,
     tasks: usize,
     finished: bool,
 }
@@ -123,7 +139,18 @@ impl World {
         let state = RunState::begin(&first).expect("a header");
         let inputs = VecDeque::from([Input::Began]);
         let (made, journal) = (BTreeMap::new(), vec![first]);
-        Self { script, made, journal, now, state, inputs, goal: None, tasks: 0, finished: false }
+        Self {
+            script,
+            made,
+            journal,
+            now,
+            state,
+            inputs,
+            goal: None,
+            fresh: BTreeSet::new(),
+            tasks: 0,
+            finished: false,
+        }
     }
 
     fn record(&mut self, event: Event) {
@@ -142,6 +169,12 @@ impl World {
                 assert!(
                     matches!(own, StepState::Succeeded | StepState::Skipped),
                     "{step} starts while s{before} is {own:?}"
+                );
+                let guards = self.state.plan().steps[before].class == Class::Check;
+                let begins = self.state.steps[at].effects.is_empty();
+                assert!(
+                    !guards || !begins || self.fresh.contains(&before),
+                    "{step} starts on a reading of s{before} by an earlier process"
                 );
             }
         }
@@ -180,7 +213,13 @@ impl World {
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Start(at) => {
-                let step = self.state.plan().steps[at].id.clone();
+                let planned = &self.state.plan().steps[at];
+                let step = planned.id.clone();
+                if planned.class == Class::Check {
+                    self.fresh.insert(at);
+                    self.inputs.push_back(Input::Ended(step, Ok(Outcome::default())));
+                    return;
+                }
                 let intent = effect(&step);
                 self.inputs.push_back(Input::Intend { step, intent, undoes: None });
             }
@@ -266,6 +305,7 @@ impl World {
         }
         assert_eq!(state, self.state, "the fold of the journal is the live state");
         self.inputs.clear();
+        self.fresh.clear();
         self.tasks = 0;
         self.finished = false;
         self.now += SignedDuration::from_secs(60);

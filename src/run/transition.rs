@@ -26,6 +26,7 @@ pub enum Move {
     Waiting,
     Started,
     Succeeded,
+    Expired,
     Skipped,
     Failed,
     InDoubt,
@@ -65,6 +66,8 @@ pub const TABLE: &[(Phase, Move, Phase)] = &[
     (Phase::Held, Move::Skipped, Phase::Skipped),
     (Phase::Held, Move::UndoStarted, Phase::Undoing),
     (Phase::Waiting, Move::UndoStarted, Phase::Undoing),
+    // Only a check, and only while nothing that it guards has begun.
+    (Phase::Succeeded, Move::Expired, Phase::Pending),
     (Phase::Succeeded, Move::UndoStarted, Phase::Undoing),
     (Phase::Skipped, Move::UndoStarted, Phase::Undoing),
     // A process died inside the undo.
@@ -106,6 +109,7 @@ pub(super) fn of(event: &Event) -> Option<(&StepId, Move, StepState)> {
         }
         Event::StepStarted { step, attempt } => (step, Move::Started, StepState::Running(*attempt)),
         Event::StepSucceeded { step, .. } => (step, Move::Succeeded, StepState::Succeeded),
+        Event::ReadingExpired { step } => (step, Move::Expired, StepState::Pending),
         Event::StepSkipped { step, .. } => (step, Move::Skipped, StepState::Skipped),
         Event::StepFailed { step, .. } => (step, Move::Failed, StepState::Failed),
         Event::StepInDoubt { step, .. } => (step, Move::InDoubt, StepState::InDoubt),
@@ -135,9 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_step_can_only_be_taken_back() {
+    fn a_finished_step_can_only_be_taken_back_or_read_again() {
         for done in [Phase::Succeeded, Phase::Skipped] {
-            assert!(TABLE.iter().filter(|row| row.0 == done).all(|row| row.1 == Move::UndoStarted));
+            for row in TABLE.iter().filter(|row| row.0 == done) {
+                assert!(matches!(row.1, Move::UndoStarted | Move::Expired), "{row:?}");
+            }
         }
     }
 }
