@@ -37,7 +37,7 @@ impl Args {
         }
         let codes = PAGES.iter().map(|&(code, _)| code);
         let rules = RULES.iter().map(|rule| rule.code);
-        let kinds = CATALOGUE.0.iter().map(|kind| kind.name);
+        let kinds = CATALOGUE.kinds.iter().map(|kind| kind.name);
         let near = words::closest(&name, codes.chain(rules).chain(kinds));
         let hint = near.map_or_else(
             || "`migrate explain` lists all pages".to_owned(),
@@ -50,7 +50,7 @@ impl Args {
 
 fn contents() -> String {
     let mut text = "Step kinds\n".to_owned();
-    for kind in CATALOGUE.0 {
+    for kind in CATALOGUE.kinds {
         let _ = writeln!(text, "  {:<18} {}", kind.name, kind.summary);
     }
     text.push_str("\nRules\n");

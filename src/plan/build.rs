@@ -191,7 +191,7 @@ impl<'r> Builder<'r> {
         let uses = &step.keys.uses;
         let kind = self.catalogue.get(uses);
         if kind.is_none() {
-            let names = self.catalogue.0.iter().map(|kind| kind.name);
+            let names = self.catalogue.kinds.iter().map(|kind| kind.name);
             let found = Diagnostic::error("RB015", format!("there is no step kind `{uses}`"))
                 .at(self.sources.place(step.node.mark_of("uses")))
                 .hint(words::suggest(uses, names));
@@ -352,7 +352,12 @@ impl<'r> Builder<'r> {
         if let Some(undo) = step.undo.as_ref().filter(|_| takes_undo(kind)) {
             insert(&mut with, "undo", scene.render(undo, &view));
         }
-        de::check(&with, self.sources, &mut self.out, kind.check);
+        let well_formed = de::check(&with, self.sources, &mut self.out, kind.check);
+        if well_formed && self.out.len() == first && with.is_known() {
+            let wrong = (self.catalogue.accepts)(kind.name, &with.to_json()).err();
+            let place = self.sources.place(with.mark);
+            self.out.extend(wrong.map(|why| de::together(&why, place)));
+        }
         let when = scene.condition(&step.when, &view);
         for found in &mut self.out[first..] {
             *found = included(found.clone(), step, self.sources);

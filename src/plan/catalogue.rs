@@ -77,11 +77,16 @@ pub struct KindSpec {
 
 /// All kinds, by name.
 #[derive(Debug, Clone, Copy)]
-pub struct Catalogue(pub &'static [&'static KindSpec]);
+pub struct Catalogue {
+    /// In the order of the reference.
+    pub kinds: &'static [&'static KindSpec],
+    /// What [`KindSpec::check`] can not say: whether the kind of that name takes `with`, all of whose values are known.
+    pub accepts: fn(&str, &Value) -> Result<(), String>,
+}
 
 impl Catalogue {
     /// The kind of that name.
     pub fn get(self, name: &str) -> Option<&'static KindSpec> {
-        self.0.iter().copied().find(|kind| kind.name == name)
+        self.kinds.iter().copied().find(|kind| kind.name == name)
     }
 }

@@ -11,7 +11,7 @@ pub fn schema(catalogue: Catalogue) -> Value {
     let mut root = schema_for!(RunbookKeys).to_value();
     let mut definitions = take_definitions(&mut root);
     let mut by_kind = Vec::new();
-    for kind in catalogue.0 {
+    for kind in catalogue.kinds {
         let name = format!("with.{}", kind.name);
         definitions.extend(kind_definitions(kind, &name));
         by_kind.push(json!({
@@ -19,7 +19,7 @@ pub fn schema(catalogue: Catalogue) -> Value {
             "then": { "properties": { "with": { "$ref": format!("#/$defs/{name}") } } },
         }));
     }
-    let names: Vec<&str> = catalogue.0.iter().map(|kind| kind.name).collect();
+    let names: Vec<&str> = catalogue.kinds.iter().map(|kind| kind.name).collect();
     if let Some(step) = definitions.get_mut("Step").and_then(Value::as_object_mut) {
         step.insert("allOf".to_owned(), Value::Array(by_kind));
         if let Some(uses) = step.get_mut("properties").and_then(|it| it.get_mut("uses")) {
@@ -89,12 +89,12 @@ mod tests {
         let schema = schema(catalogue);
         let mut found = Vec::new();
         references(&schema, &mut found);
-        assert!(found.len() > catalogue.0.len());
+        assert!(found.len() > catalogue.kinds.len());
         for reference in found {
             let pointer = reference.trim_start_matches('#');
             assert!(schema.pointer(pointer).is_some(), "{reference}");
         }
-        for kind in catalogue.0 {
+        for kind in catalogue.kinds {
             assert!(schema["$defs"][format!("with.{}", kind.name)].is_object(), "{}", kind.name);
         }
     }

@@ -42,24 +42,30 @@ const fn spec(name: &'static str, class: Class, undo: Undo, roles: &'static [Rol
 use Class::{Action, Check};
 
 /// A kind for each role.
-pub(crate) const CATALOGUE: Catalogue = Catalogue(&[
-    &spec("note", Action, Undo::LeavesInPlace, &[Role::Notifies]),
-    &spec("ask", Check, Undo::LeavesInPlace, &[Role::Approves]),
-    &spec("freeze", Action, Undo::Restores, &[Role::Freezes]),
-    &spec("unfreeze", Action, Undo::Restores, &[Role::Unfreezes]),
-    &spec("lag", Check, Undo::LeavesInPlace, &[Role::WaitsForLag]),
-    &spec("sync", Action, Undo::LeavesInPlace, &[Role::Syncs]),
-    &spec("pause", Action, Undo::Restores, &[Role::PausesWrites]),
-    &spec("resume", Action, Undo::Restores, &[Role::ResumesWrites]),
-    &spec("compare", Check, Undo::LeavesInPlace, &[Role::VerifiesData]),
-    &spec("ttl", Action, Undo::Restores, &[Role::LowersTtl]),
-    &spec("switch", Action, Undo::Restores, &[Role::SwitchesTraffic]),
-    &spec("switch.for.good", Action, Undo::Irreversible, &[Role::SwitchesTraffic]),
-    &spec("probe", Check, Undo::LeavesInPlace, &[Role::Probes]),
-    &spec("watch", Check, Undo::LeavesInPlace, &[Role::Stabilizes]),
-    &spec("retire", Action, Undo::Irreversible, &[Role::Decommissions]),
-    &spec("exec", Action, Undo::LeavesInPlace, &[Role::Custom]),
-]);
+pub(crate) const CATALOGUE: Catalogue = Catalogue {
+    kinds: &[
+        &spec("note", Action, Undo::LeavesInPlace, &[Role::Notifies]),
+        &spec("ask", Check, Undo::LeavesInPlace, &[Role::Approves]),
+        &spec("freeze", Action, Undo::Restores, &[Role::Freezes]),
+        &spec("unfreeze", Action, Undo::Restores, &[Role::Unfreezes]),
+        &spec("lag", Check, Undo::LeavesInPlace, &[Role::WaitsForLag]),
+        &spec("sync", Action, Undo::LeavesInPlace, &[Role::Syncs]),
+        &spec("pause", Action, Undo::Restores, &[Role::PausesWrites]),
+        &spec("resume", Action, Undo::Restores, &[Role::ResumesWrites]),
+        &spec("compare", Check, Undo::LeavesInPlace, &[Role::VerifiesData]),
+        &spec("ttl", Action, Undo::Restores, &[Role::LowersTtl]),
+        &spec("switch", Action, Undo::Restores, &[Role::SwitchesTraffic]),
+        &spec("switch.for.good", Action, Undo::Irreversible, &[Role::SwitchesTraffic]),
+        &spec("probe", Check, Undo::LeavesInPlace, &[Role::Probes]),
+        &spec("watch", Check, Undo::LeavesInPlace, &[Role::Stabilizes]),
+        &spec("retire", Action, Undo::Irreversible, &[Role::Decommissions]),
+        &spec("exec", Action, Undo::LeavesInPlace, &[Role::Custom]),
+    ],
+    accepts: |_, with| match with["number"].as_u64() {
+        Some(13) => Err("13 brings bad luck".to_owned()),
+        _ => Ok(()),
+    },
+};
 
 /// Reads and plans a runbook named `w.yaml` together with other files.
 pub(crate) fn prepared(text: &str, others: &[(&str, &str)]) -> Prepared {

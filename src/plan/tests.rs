@@ -172,3 +172,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_kind_is_asked_only_once_every_value_is_known() {
+    let known = with_steps("    - {id: it, uses: note, with: {number: 13}}\n");
+    assert_eq!(errors(&known, &[]), ["RB029: 13 brings bad luck"]);
+    let later = with_steps(
+        "    - {id: lag, uses: lag}\n    - {id: it, uses: note, with: {number: 13, text: '{{ steps.lag.seconds }}'}}\n",
+    );
+    assert_eq!(errors(&later, &[]), Vec::<String>::new());
+}

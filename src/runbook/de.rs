@@ -15,9 +15,9 @@ use serde::de::{
 
 use super::node::{Key, Kind, Node};
 use super::words;
-use crate::diagnostic::Diagnostic;
 use crate::diagnostic::mask::is_secret_name;
 use crate::diagnostic::source::Sources;
+use crate::diagnostic::{Diagnostic, Place};
 
 /// More mistakes than this in one value are not looked for.
 const MAX_MISTAKES: usize = 50;
@@ -28,7 +28,7 @@ pub fn read<T: de::DeserializeOwned>(
     sources: &Sources,
     out: &mut Vec<Diagnostic>,
 ) -> Option<T> {
-    read_with(node, sources, out, |from| T::deserialize(from).ok())
+    read_with(node, sources, out, |from| T::deserialize(from).map_err(|error| error.to_string()))
 }
 
 /// Runs a kind's `check` over a tree. True when it found nothing wrong.
@@ -39,7 +39,8 @@ pub fn check(
     check: fn(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error>,
 ) -> bool {
     read_with(node, sources, out, |from| {
-        check(&mut <dyn erased_serde::Deserializer<'_>>::erase(from)).ok()
+        check(&mut <dyn erased_serde::Deserializer<'_>>::erase(from))
+            .map_err(|error| error.to_string())
     })
     .is_some()
 }
@@ -48,7 +49,7 @@ fn read_with<T>(
     node: &Node,
     sources: &Sources,
     out: &mut Vec<Diagnostic>,
-    run: impl Fn(Reader<'_>) -> Option<T>,
+    run: impl Fn(Reader<'_>) -> Result<T, String>,
 ) -> Option<T> {
     let notes = Notes {
         sources,
@@ -58,11 +59,20 @@ fn read_with<T>(
     };
     let mut result = None;
     for _ in 0..MAX_MISTAKES {
-        result = run(Reader { node, notes: &notes, secret: false });
-        if result.is_some() {
+        let why = match run(Reader { node, notes: &notes, secret: false }) {
+            Ok(value) => {
+                result = Some(value);
+                break;
+            }
+            Err(why) => why,
+        };
+        let Some((at, problem)) = notes.first.take() else {
+            // No value was wrong by itself; together they are. After another mistake that may just follow from it.
+            if notes.found.borrow().is_empty() {
+                out.push(together(&why, sources.place(node.mark)));
+            }
             break;
-        }
-        let Some((at, problem)) = notes.first.take() else { break };
+        };
         let forgiven = notes.forgives(at, &problem);
         if !notes.left_out.borrow_mut().insert(address(at)) {
             break;
@@ -76,6 +86,12 @@ fn read_with<T>(
     }
     out.append(&mut notes.found.borrow_mut());
     result
+}
+
+/// Parameters that are right one by one and do not go together.
+pub fn together(why: &str, place: Place) -> Diagnostic {
+    let hint = "`migrate explain` with the name of the kind shows its parameters and an example";
+    Diagnostic::error("RB029", why).at(place).hint(hint)
 }
 
 /// What one reading found so far.

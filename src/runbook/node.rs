@@ -42,6 +42,16 @@ pub struct Key {
 }
 
 impl Node {
+    /// Whether no value below it has to wait for the run.
+    pub fn is_known(&self) -> bool {
+        match &self.kind {
+            Kind::Later(_) => false,
+            Kind::List(items) => items.iter().all(Self::is_known),
+            Kind::Map(entries) => entries.iter().all(|(_, value)| value.is_known()),
+            _ => true,
+        }
+    }
+
     /// The entries of a mapping; none for anything else.
     pub fn entries(&self) -> &[(Key, Self)] {
         match &self.kind {

@@ -2,7 +2,7 @@
 //!
 //! To add one: write `src/steps/<name>.rs` with a `With` struct, a `pub const KIND: Kind`, and the four methods of
 //! [`Step`]; then add its name to the list below. Schema, reference, `explain`, completions and the laws of
-//! `tests/laws.rs` follow from the list. A step never imports another step, the engine or a report.
+//! `tests/it/laws.rs` follow from the list. A step never imports another step, the engine or a report.
 
 pub mod context;
 mod lock;
@@ -77,7 +77,8 @@ macro_rules! kinds {
         /// Every kind.
         pub const KINDS: &[&Kind] = &[$(&$module::KIND),*];
         /// Every kind's planning side.
-        pub const CATALOGUE: Catalogue = Catalogue(&[$(&$module::KIND.spec),*]);
+        pub const CATALOGUE: Catalogue =
+            Catalogue { kinds: &[$(&$module::KIND.spec),*], accepts };
     };
 }
 
@@ -108,6 +109,11 @@ kinds! {
 /// The kind of that name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|kind| kind.spec.name == name)
+}
+
+/// Whether a step can be built from `with`.
+fn accepts(name: &str, with: &Value) -> Result<(), String> {
+    kind(name).map_or(Ok(()), |kind| (kind.build)(with).map(drop))
 }
 
 /// Reads `with` as `T`: the body of every kind's `build`.

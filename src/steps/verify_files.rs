@@ -77,6 +77,12 @@ impl With {
         format!("compare files of {} and {}", self.source, self.target)
     }
 
+    /// The target's folder as written, when an earlier step of the runbook has yet to bring it.
+    fn target_to_come<'a>(&self, cx: &'a StepCx) -> Option<&'a str> {
+        let path = cx.world.plan.systems.get(&self.target)?["folder"].as_str()?;
+        (!cx.path(path).exists()).then_some(path)
+    }
+
     async fn compare(&self, cx: &StepCx) -> Result<Comparison, StepError> {
         let store = |name: &str| {
             Store::of(name, cx.world.plan.systems.get(name), |path| cx.path(path)).map_err(|why| {
@@ -136,8 +142,16 @@ impl With {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let found = self.compare(cx).await?;
-        Ok(Preview { changes: Vec::new(), readings: vec![self.evidence(&found)] })
+        let reading = match self.target_to_come(cx) {
+            Some(path) => Evidence {
+                check: format!("files of {} and {}", self.source, self.target),
+                verdict: "not compared".to_owned(),
+                detail: format!("{path} is not there yet"),
+                holds: false,
+            },
+            None => self.evidence(&self.compare(cx).await?),
+        };
+        Ok(Preview { changes: Vec::new(), readings: vec![reading] })
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
@@ -204,6 +218,16 @@ mod tests {
         assert_eq!(error.causes.len(), 21);
         assert_eq!(error.causes[0], "00: missing at the target");
         assert_eq!(error.causes[20], "and 5 more");
+    }
+
+    #[tokio::test]
+    async fn a_target_to_come_is_foreseen_but_is_no_equal_target() {
+        let bench = bench(&[("source/a", "1")]);
+        fs::remove_dir(bench.folder.path().join("target")).expect("it goes");
+        let preview = bench.step().preview(&bench.cx).await.expect("a preview");
+        assert_eq!(preview.readings[0].detail, "target is not there yet");
+        let error = bench.perform().await.expect_err("no target");
+        assert_eq!(error.code.as_str(), "MIG0301");
     }
 
     #[tokio::test]

@@ -190,14 +190,15 @@ impl Step for With {
             after: Some(says(true)),
         };
         let changes = if reading.refuses_writes { Vec::new() } else { vec![change] };
-        let detail = reading.in_flight.map_or_else(
-            || "the application does not tell".to_owned(),
-            |count| format!("{count} now"),
-        );
+        // How many there are at this moment says nothing about later, and would differ in the next dry run.
+        let detail = match reading.in_flight {
+            Some(_) => "the application counts them; the step waits for the last one",
+            None => "the application does not tell",
+        };
         let readings = vec![Evidence {
             check: format!("writes under way at {}", self.system),
             verdict: "read".to_owned(),
-            detail,
+            detail: detail.to_owned(),
             holds: reading.in_flight.is_some(),
         }];
         Ok(Preview { changes, readings })

@@ -6,6 +6,8 @@ mod bad_runbooks;
 mod crash_matrix;
 mod house;
 mod lab;
+mod laws;
 mod operate;
 mod readme;
+mod runbooks;
 mod wave;
