@@ -12,9 +12,12 @@ use super::{
     run, sandbox, schema, status, validate,
 };
 
+/// Heading of the settings that are the same for all.
+const EVERYWHERE: &str = "Everywhere";
+
 /// Executes cloud-migration runbooks: resumable, provable cutovers to Azure.
 #[derive(Debug, Parser)]
-#[command(name = "migrate", version, propagate_version = true, max_term_width = 100)]
+#[command(name = "migrate", version, propagate_version = true, max_term_width = 100, after_long_help = exit_codes())]
 pub struct Cli {
     /// Settings that every subcommand takes.
     #[command(flatten)]
@@ -22,6 +25,13 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The exit codes, below the help of the whole program.
+fn exit_codes() -> String {
+    Exit::ALL.iter().fold("Exit codes:".to_owned(), |text, (exit, means)| {
+        format!("{text}\n  {:>3}  {means}", exit.code())
+    })
 }
 
 /// Settings that every subcommand takes.
@@ -33,29 +43,32 @@ pub struct Global {
         global = true,
         env = "MIGRATE_STATE_DIR",
         default_value = ".migrate",
-        value_name = "DIR"
+        value_name = "DIR",
+        help_heading = EVERYWHERE
     )]
     pub state_dir: PathBuf,
     /// Write JSON, one object a line, to standard output.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
     /// Say only what went wrong.
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
     pub quiet: bool,
-    /// Say more; twice for the log of every request.
-    #[arg(long, short, global = true, action = ArgAction::Count)]
+    /// Say more; twice for a log of the requests to Azure, too.
+    #[arg(long, short, global = true, action = ArgAction::Count, help_heading = EVERYWHERE)]
     pub verbose: u8,
 }
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check runbooks and say everything that is wrong with them.
+    Validate(validate::Args),
+    /// Show a runbook's steps in their order, and what each will change.
+    Plan(plan::Args),
     /// Run a runbook.
     Run(run::Args),
     /// Take a run up again where it stopped.
     Resume(resume::Args),
-    /// Take a run back.
-    Rollback(rollback::Args),
     /// Show how a run stands, or list the runs.
     Status(status::Args),
     /// Answer a step that asks, or release a planned hold.
@@ -66,18 +79,16 @@ pub enum Command {
     Abort(abort::Args),
     /// Decide about a step that can not go on by itself.
     Resolve(resolve::Args),
+    /// Take a run back.
+    Rollback(rollback::Args),
     /// Check or show a journal.
     Journal(journal::Args),
-    /// Serve a sandbox on loopback until Ctrl-C.
-    Sandbox(sandbox::Args),
-    /// Check a runbook and say everything that is wrong with it.
-    Validate(validate::Args),
-    /// Show a runbook's steps in their order, and what each will change.
-    Plan(plan::Args),
-    /// Write the JSON Schema of a runbook.
-    Schema(schema::Args),
     /// Explain a code, a rule or a step kind.
     Explain(explain::Args),
+    /// Serve a sandbox on loopback until Ctrl-C.
+    Sandbox(sandbox::Args),
+    /// Write the JSON Schema of a runbook.
+    Schema(schema::Args),
     /// Write a shell's completion script to standard output.
     Completions(completions::Args),
 }

@@ -151,7 +151,7 @@ impl Show {
             let mut sink = JsonLines::new(output, "events");
             journal::read(&dir, |record, state| sink.on_record(record, state))?;
         } else {
-            let mut sink = Plain::new(output, Detail::Verbose);
+            let mut sink = Plain::new(output, Detail::Verbose, global.program());
             journal::read(&dir, |record, state| sink.on_record(record, state))?;
         }
         Ok(Exit::Done)

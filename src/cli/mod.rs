@@ -47,6 +47,9 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
         }
     };
+    if cli.global.verbose >= 2 {
+        log_requests();
+    }
     match cli.command.run(&cli.global) {
         Ok(exit) => exit.into(),
         Err(error) => {
@@ -54,6 +57,15 @@ pub fn main() -> ExitCode {
             Exit::Failed.into()
         }
     }
+}
+
+/// The log of `-vv`: this program's own events, which name methods, paths and statuses and never a query or a header.
+fn log_requests() {
+    tracing_subscriber::fmt()
+        .with_env_filter("migrate=debug")
+        .with_writer(io::stderr)
+        .with_ansi(colour_on_stderr())
+        .init();
 }
 
 /// Writes data to standard output. A reader that has gone away (`| head`) is no error.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::settings::operator;
 use super::{inbox, narrate};
 use crate::engine::Prompt;
 use crate::run::{PersonRequest, Question, Record, Request, RunState, Sink, StepId, StepState};
@@ -110,6 +111,11 @@ impl AtTheKeyboard {
 
 impl Prompt for AtTheKeyboard {
     fn ask(&self, step: &StepId, question: &Question, answers: UnboundedSender<PersonRequest>) {
+        let me = operator().user;
+        if !question.from.is_empty() && !question.from.contains(&me) {
+            narrate(&format!("{me} is not asked this; {} are\n", question.from.join(", ")));
+            return;
+        }
         let (step, ask) = (step.clone(), question.ask.clone());
         let mut open = self.open();
         if open.iter().all(|other| other.step != step) {

@@ -33,7 +33,8 @@ impl Args {
         let scenario = Sandbox::scenario(&self.dir, self.scenario.as_deref())?;
         let sandbox = Sandbox::start(&self.dir, scenario, Clock::system()).await?;
         show(global, &sandbox);
-        narrate("listening on loopback only; Ctrl-C ends it\n");
+        narrate(&for_azure_cli(&sandbox));
+        narrate("\nlistening on loopback only; Ctrl-C ends it\n");
         if tokio::signal::ctrl_c().await.is_err() {
             narrate("Ctrl-C can not be caught here; end the process instead\n");
             std::future::pending::<()>().await;
@@ -41,6 +42,26 @@ impl Args {
         sandbox.stop().await;
         Ok(Exit::Done)
     }
+}
+
+/// What a stock Azure CLI needs, ready to be pasted into another shell. Its configuration stays apart from the person's own.
+fn for_azure_cli(sandbox: &Sandbox) -> String {
+    let azure = &sandbox.azure;
+    let ca = std::path::absolute(&azure.ca_file).unwrap_or_else(|_| azure.ca_file.clone());
+    format!(
+        "\nfor a stock Azure CLI, in another shell:\n\n\
+         export AZURE_CONFIG_DIR=\"$(mktemp -d)\" AZURE_CORE_INSTANCE_DISCOVERY=false REQUESTS_CA_BUNDLE='{}'\n\
+         az cloud register -n sandbox --endpoint-resource-manager {}\n\
+         az cloud set -n sandbox\n\
+         az login --service-principal -u {} -p {} --tenant {}\n\
+         az group list -o table\n\
+         az network dns record-set list -g rg-dns -z contoso.example -o table\n",
+        ca.display(),
+        azure.arm,
+        azure.client,
+        azure.secret,
+        azure.tenant,
+    )
 }
 
 fn show(global: &Global, sandbox: &Sandbox) {

@@ -44,14 +44,23 @@ impl Global {
             sinks.push(Box::new(JsonLines::new(Output::stdout(redactor.clone()), "events")));
         }
         let stderr = std::io::stderr();
-        if stderr.is_terminal() && !self.quiet && !self.json {
-            let style = Style::of(&stderr);
-            sinks.push(Box::new(Terminal::new(style, self.detail(), redactor.clone(), base)));
+        // The log of requests is written between the rows; bars would be torn by it.
+        let bars = !self.quiet && !self.json && self.verbose < 2;
+        if stderr.is_terminal() && bars {
+            sinks.push(Box::new(Terminal::new(
+                Style::of(&stderr),
+                self.detail(),
+                redactor.clone(),
+                base,
+                self.program(),
+                self.can_confirm().then(|| operator().user),
+            )));
         } else {
             let detail = if self.json { Detail::Quiet } else { self.detail() };
             sinks.push(Box::new(Plain::new(
                 Output::stderr(redactor.clone()).relative_to(base),
                 detail,
+                self.program(),
             )));
         }
         sinks

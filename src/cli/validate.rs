@@ -1,4 +1,4 @@
-//! `migrate validate RUNBOOK`: everything that is wrong with a runbook, without touching anything.
+//! `migrate validate RUNBOOK...`: everything that is wrong with runbooks, without touching anything.
 
 use std::fmt::Write as _;
 use std::io;
@@ -15,21 +15,29 @@ use crate::steps::CATALOGUE;
 /// Arguments of `migrate validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The runbook.
-    #[arg(value_name = "RUNBOOK")]
-    pub runbook: String,
+    /// The runbooks.
+    #[arg(value_name = "RUNBOOK", required = true)]
+    pub runbooks: Vec<String>,
     /// Take warnings for errors.
     #[arg(long)]
     pub strict: bool,
 }
 
 impl Args {
-    /// Reads, plans and reports. Opens no connection and writes no file.
+    /// Reads, plans and reports on each. Opens no connection and writes no file.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let prepared = prepare(&self.runbook, &Disk, CATALOGUE);
+        let mut worst = Exit::Done;
+        for runbook in &self.runbooks {
+            worst = worst.max(self.one(runbook, global)?);
+        }
+        Ok(worst)
+    }
+
+    fn one(&self, runbook: &str, global: &Global) -> anyhow::Result<Exit> {
+        let prepared = prepare(runbook, &Disk, CATALOGUE);
         let warned = !prepared.found.is_empty();
         if global.json {
-            report_json(&prepared)?;
+            report_json(runbook, &prepared)?;
         } else {
             report(&prepared, global);
         }
@@ -67,8 +75,9 @@ pub fn report(prepared: &Prepared, global: &Global) {
     narrate(&format!("{}\n{summary}; `migrate explain {first}` says more\n", renderer.all(&shown)));
 }
 
-fn report_json(prepared: &Prepared) -> anyhow::Result<()> {
-    print(&format!("{}\n", json!({ "format": 1, "valid": prepared.plan.is_some() })))?;
+fn report_json(runbook: &str, prepared: &Prepared) -> anyhow::Result<()> {
+    let valid = prepared.plan.is_some();
+    print(&format!("{}\n", json!({ "format": 1, "runbook": runbook, "valid": valid })))?;
     for found in &prepared.found {
         print(&format!("{}\n", serde_json::to_string(found)?))?;
     }

@@ -105,9 +105,9 @@ fn halt(run: &RunId, planned: &PlannedStep, step: &StepRecord) -> Halt {
         step: planned.id.clone(),
         uses: planned.uses.clone(),
         place: format!("{}:{}", planned.source.0, planned.source.1),
-        state: phrase::state(&step.state).0,
+        state: phrase::standing(step),
         attempts: step.attempts,
-        code: failure.map(|failure| failure.code.clone()),
+        code: failure.filter(|_| !phrase::was_stopped(step)).map(|failure| failure.code.clone()),
         attempted: attempted(planned, step),
         known,
         causes: failure.map(|failure| failure.causes.clone()).unwrap_or_default(),
@@ -166,6 +166,7 @@ fn options(run: &RunId, id: &StepId, step: &StepRecord) -> Vec<Advice> {
         StepState::Waiting(Waiting::Hold) => {
             vec![Advice::new(format!("migrate approve {run} {id}"), "releases the hold")]
         }
+        StepState::Failed if phrase::was_stopped(step) => Vec::new(),
         StepState::InDoubt | StepState::Held if unknown => vec![
             resolve("--done", "you looked, and the change is in place"),
             resolve("--not-done", "you looked, and nothing was changed; the step runs again"),

@@ -14,6 +14,7 @@ mod overview;
 mod pauses;
 mod phrase;
 mod plain;
+mod row;
 mod status;
 mod summary;
 mod terminal;

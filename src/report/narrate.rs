@@ -2,12 +2,13 @@
 
 use jiff::Timestamp;
 
-use super::line::{Line, Paint};
+use super::line::Paint;
 use super::phrase;
+use super::row::Row;
 use crate::clock::since;
 use crate::run::{
-    Event, Evidence, PersonRequest, Record, RecordedEffect, Request, Resolution, RunState,
-    StepError, StepId, Waiting,
+    Event, Evidence, FailureClass, PersonRequest, Record, RecordedEffect, Request, Resolution,
+    RunId, RunState, StepError, StepId, Waiting,
 };
 
 /// How much is told.
@@ -19,101 +20,6 @@ pub enum Detail {
     Normal,
     /// Also what is about to happen and which requests left.
     Verbose,
-}
-
-/// One row: what about which step, and lines below it.
-#[derive(Debug)]
-pub(super) struct Row {
-    step: Option<StepId>,
-    word: &'static str,
-    paint: Paint,
-    text: String,
-    below: Vec<String>,
-    from: Detail,
-}
-
-impl Row {
-    fn new(
-        step: Option<&StepId>,
-        word: &'static str,
-        paint: Paint,
-        text: impl Into<String>,
-    ) -> Self {
-        Self {
-            step: step.cloned(),
-            word,
-            paint,
-            text: text.into(),
-            below: Vec::new(),
-            from: if matches!(paint, Paint::Bad | Paint::Warn) {
-                Detail::Quiet
-            } else {
-                Detail::Normal
-            },
-        }
-    }
-
-    fn below(mut self, below: impl IntoIterator<Item = String>) -> Self {
-        self.below.extend(below);
-        self
-    }
-
-    fn only_from(mut self, detail: Detail) -> Self {
-        self.from = detail;
-        self
-    }
-}
-
-/// Columns of a run's narration; as wide as its longest step id, within reason.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Columns {
-    step: usize,
-    with_date: bool,
-}
-
-impl Columns {
-    pub(super) fn of(state: &RunState, with_date: bool) -> Self {
-        let longest =
-            state.header.plan.steps.iter().map(|step| step.id.as_str().chars().count()).max();
-        Self { step: longest.unwrap_or(0).clamp(8, 28), with_date }
-    }
-
-    /// The row as lines, the first with its time.
-    pub(super) fn lines(self, at: Timestamp, row: &Row, state: &RunState) -> Vec<Line> {
-        let id = row.step.as_ref().map_or("-", |step| step.as_str());
-        let within = row
-            .step
-            .as_ref()
-            .and_then(|step| state.index.get(step))
-            .map(|&index| state.header.plan.steps[index].stage)
-            .or(state.stage)
-            .map_or("-", |stage| stage.as_str());
-        let time = if self.with_date { phrase::moment(at) } else { phrase::clock(at) };
-        let words = time.len() + 2 + 9 + self.step + 2;
-        let first = Line::new()
-            .paint(Paint::Dim, &time)
-            .to(time.len() + 2)
-            .paint(Paint::Dim, within)
-            .to(time.len() + 2 + 9)
-            .paint(Paint::Strong, id)
-            .to(words)
-            .paint(row.paint, row.word)
-            .to(words + 12)
-            .text(&row.text);
-        let below = row.below.iter().map(|text| Line::new().to(words + 12).text(text));
-        std::iter::once(first).chain(below).collect()
-    }
-
-    /// A row that is no fact: why something waits.
-    pub(super) fn heartbeat(
-        self,
-        at: Timestamp,
-        step: Option<&StepId>,
-        text: String,
-        state: &RunState,
-    ) -> Vec<Line> {
-        self.lines(at, &Row::new(step, "…", Paint::Dim, text), state)
-    }
 }
 
 /// The row of this fact, if it has one at this detail.
@@ -136,7 +42,7 @@ pub(super) fn narrate(record: &Record, state: &RunState, detail: Detail) -> Opti
         | Event::StayedUnknown { .. } => of_effect(&record.event, state)?,
         _ => of_step(record, state)?,
     };
-    (row.from <= detail).then_some(row)
+    row.is_told_at(detail).then_some(row)
 }
 
 fn of_run(event: &Event, state: &RunState) -> Row {
@@ -171,7 +77,7 @@ fn of_run(event: &Event, state: &RunState) -> Row {
         Event::StageStarted { stage } => {
             Row::new(None, "stage", Paint::Strong, format!("{stage} begins"))
         }
-        Event::PersonActed(request) => person(request),
+        Event::PersonActed(request) => person(request, state),
         Event::PointOfNoReturnCrossed { step } => Row::new(
             Some(step),
             "NO RETURN",
@@ -191,12 +97,16 @@ fn of_run(event: &Event, state: &RunState) -> Row {
     }
 }
 
-fn person(request: &PersonRequest) -> Row {
+fn approve(run: &RunId, step: &StepId) -> String {
+    format!("migrate approve {run} {}", phrase::typed(step.as_str()))
+}
+
+fn person(request: &PersonRequest, state: &RunState) -> Row {
     let by = &request.by.user;
     let said =
         if request.comment.is_empty() { by.clone() } else { format!("{by}: {}", request.comment) };
     match &request.request {
-        Request::Approve { step } => Row::new(Some(step), "yes", Paint::Good, said),
+        Request::Approve { step } => yes(step, said, state),
         Request::Refuse { step } => Row::new(Some(step), "NO", Paint::Bad, said),
         Request::Pause => Row::new(None, "pause", Paint::Warn, format!("asked by {said}")),
         Request::Abort => Row::new(None, "abort", Paint::Warn, format!("asked by {said}")),
@@ -210,6 +120,18 @@ fn person(request: &PersonRequest) -> Row {
             Row::new(Some(step), "resolved", Paint::Warn, format!("{decision}, by {said}"))
         }
     }
+}
+
+/// A yes, and how many are still missing: whoever typed it must not wait for a run that waits for somebody else.
+fn yes(step: &StepId, said: String, state: &RunState) -> Row {
+    let open = state.step(step).and_then(|own| own.question.as_ref());
+    let (given, needed) = open.map_or((0, 0), |(question, yes)| (yes.len(), question.approvers));
+    if given >= needed as usize {
+        return Row::new(Some(step), "yes", Paint::Good, said);
+    }
+    let text = format!("{said} ({given} of {needed}; another person is needed)");
+    Row::new(Some(step), "yes", Paint::Warn, text)
+        .command("they type", approve(&state.header.run, step))
 }
 
 fn of_effect(event: &Event, state: &RunState) -> Option<Row> {
@@ -269,28 +191,19 @@ fn of_step(record: &Record, state: &RunState) -> Option<Row> {
             let until = question.expires.map(|at| format!(", until {}", phrase::moment(at)));
             let needs =
                 format!("needs {} of {from}{}", question.approvers, until.unwrap_or_default());
-            Row::new(Some(step), "asks", Paint::Warn, format!("{} ({needs})", question.ask)).below(
-                [format!(
-                    "answer with: migrate approve {run} {}   (or add --refuse)",
-                    phrase::typed(step.as_str())
-                )],
-            )
+            Row::new(Some(step), "asks", Paint::Warn, format!("{} ({needs})", question.ask))
+                .command("yes", approve(run, step))
+                .command("no", format!("{} --refuse", approve(run, step)))
         }
         Event::StepSucceeded { step, evidence, .. } => succeeded(record.at, step, evidence, state),
         Event::StepSkipped { step, why } => Row::new(Some(step), "skipped", Paint::Dim, why),
         Event::StepFailed { step, failure } => failed(step, "FAILED", failure),
         Event::UndoFailed { step, failure } => failed(step, "NOT UNDONE", failure),
         Event::StepInDoubt { step, evidence } => {
-            Row::new(Some(step), "IN DOUBT", Paint::Bad, evidence).below([
-                format!(
-                    "it happened:     migrate resolve {run} {} --done",
-                    phrase::typed(step.as_str())
-                ),
-                format!(
-                    "it did not:      migrate resolve {run} {} --not-done",
-                    phrase::typed(step.as_str())
-                ),
-            ])
+            let resolve = format!("migrate resolve {run} {}", phrase::typed(step.as_str()));
+            Row::new(Some(step), "IN DOUBT", Paint::Bad, evidence)
+                .command("it happened", format!("{resolve} --done"))
+                .command("it did not", format!("{resolve} --not-done"))
         }
         Event::StepHeld { step } => Row::new(
             Some(step),
@@ -312,12 +225,8 @@ fn waits(at: Timestamp, step: &StepId, waiting: &Waiting, state: &RunState) -> R
             let text = format!("the window opens {} (in {left})", phrase::moment(*opens));
             Row::new(Some(step), "waits", Paint::Warn, text)
         }
-        Waiting::Hold => {
-            Row::new(Some(step), "on hold", Paint::Warn, "a planned hold").below([format!(
-                "release with: migrate approve {run} {}",
-                phrase::typed(step.as_str())
-            )])
-        }
+        Waiting::Hold => Row::new(Some(step), "on hold", Paint::Warn, "a planned hold")
+            .command("release", approve(run, step)),
         Waiting::Backoff { until } => {
             let left = phrase::lasting(since(at, *until));
             Row::new(Some(step), "waits", Paint::Plain, format!("next attempt in {left}"))
@@ -343,9 +252,9 @@ fn succeeded(at: Timestamp, step: &StepId, evidence: &[Evidence], state: &RunSta
     let took = phrase::lasting(since(started, at));
     let text = match evidence {
         [] => took,
-        [only] => format!("{took}; {}", phrase::shortened(&phrase::evidence(only), 100)),
+        [only] => format!("{took}; {}", phrase::shortened(&phrase::evidence(only), 160)),
         [first, rest @ ..] => {
-            let first = phrase::shortened(&phrase::evidence(first), 100);
+            let first = phrase::shortened(&phrase::evidence(first), 160);
             format!("{took}; {first} and {} more", rest.len())
         }
     };
@@ -354,6 +263,10 @@ fn succeeded(at: Timestamp, step: &StepId, evidence: &[Evidence], state: &RunSta
 }
 
 fn failed(step: &StepId, word: &'static str, failure: &StepError) -> Row {
+    if failure.class == FailureClass::Cancelled {
+        let text = format!("{}; {}", failure.attempted, failure.known);
+        return Row::new(Some(step), "stopped", Paint::Warn, text);
+    }
     let causes = failure.causes.iter().map(|cause| format!("cause:  {cause}"));
     let hint = failure.hint.iter().map(|hint| format!("hint:   {hint}"));
     Row::new(Some(step), word, Paint::Bad, format!("{} {}", failure.code, failure.attempted))

@@ -243,7 +243,7 @@ fn view(planned: &PlannedStep, step: &StepRecord, as_of: Timestamp) -> StepView 
         stage: planned.stage,
         workload: planned.workload.clone(),
         uses: planned.uses.clone(),
-        state: phrase::state(&step.state).0,
+        state: phrase::standing(step),
         attempts: step.attempts,
         started: step.first_started,
         ended: step.ended,

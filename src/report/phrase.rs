@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::line::Paint;
-use crate::run::{Ending, Evidence, Intent, Repeat, StepState, Stop, Undo, Waiting};
+use crate::run::{
+    Ending, Evidence, FailureClass, Intent, Repeat, StepRecord, StepState, Stop, Undo, Waiting,
+};
 
 /// `2026-12-05T22:04:11Z`.
 pub(super) fn moment(at: Timestamp) -> String {
@@ -56,6 +58,18 @@ pub(super) const fn state(state: &StepState) -> (&'static str, Paint) {
 /// A step's state in one word.
 pub const fn word(state: &StepState) -> &'static str {
     self::state(state).0
+}
+
+/// How a step stands in one word. One that was stopped from outside has not failed: `resume` goes on with it.
+pub(super) fn standing(step: &StepRecord) -> &'static str {
+    if was_stopped(step) { "stopped" } else { word(&step.state) }
+}
+
+/// Stopped from outside, at a place from which `resume` goes on: nothing about it has to be decided.
+pub(super) fn was_stopped(step: &StepRecord) -> bool {
+    let failure = step.failure.as_ref();
+    step.state == StepState::Failed
+        && failure.is_some_and(|failure| failure.class == FailureClass::Cancelled)
 }
 
 /// Why the engine stopped.
@@ -111,51 +125,94 @@ pub(super) fn typed(word: &str) -> String {
 
 /// An ARM id without what every id of the run shares; anything else as it is.
 pub(super) fn place(target: &str) -> &str {
-    let Some((_, below)) = target.rsplit_once("/providers/") else { return target };
-    below.split_once('/').map_or(target, |(_, rest)| rest)
+    let below = target.rsplit_once("/providers/").and_then(|(_, below)| below.split_once('/'));
+    match below {
+        Some((_, rest)) => rest,
+        None if target.starts_with("/subscriptions/") => {
+            target.rsplit_once('/').map_or(target, |(_, last)| last)
+        }
+        None => target,
+    }
+}
+
+/// Text of a step as people read it: ARM ids without their common part, moments without fractions of a second. The
+/// journal and `--json` keep every character.
+pub(super) fn readable(text: &str) -> String {
+    let word = |word: &str| {
+        let core = word.trim_end_matches([',', ';', ':', ')', '.']);
+        let mark = &word[core.len()..];
+        match core.parse::<Timestamp>() {
+            Ok(at) => format!("{}{mark}", moment(at)),
+            Err(_) if core.starts_with("/subscriptions/") => format!("{}{mark}", place(core)),
+            Err(_) => word.to_owned(),
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// Before -> after, only what differs when both are mappings.
 pub(super) fn change(before: &Value, after: &Value) -> String {
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        return if before.is_null() {
-            brief(after)
-        } else {
-            format!("{} -> {}", brief(before), brief(after))
-        };
+    let text = match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            let mut found = Vec::new();
+            differences(old, new, &mut found);
+            if found.is_empty() {
+                return "already so".to_owned();
+            }
+            found.join(", ")
+        }
+        (Value::Null, after) => brief(after),
+        (before, after) => format!("{} -> {}", brief(before), brief(after)),
     };
-    let gone = old.keys().filter(|key| !new.contains_key(*key));
-    let differing: Vec<_> = new
-        .keys()
-        .chain(gone)
-        .filter(|key| old.get(*key) != new.get(*key))
-        .map(|key| {
-            let side =
-                |map: &serde_json::Map<String, Value>| map.get(key).map_or("-".to_owned(), brief);
-            format!("{key} {} -> {}", side(old), side(new))
-        })
-        .collect();
-    if differing.is_empty() {
-        "already so".to_owned()
-    } else {
-        shortened(&differing.join(", "), 120)
+    shortened(&text, 160)
+}
+
+/// One `key before -> after` for each leaf that differs, named by its last key.
+fn differences(old: &Map<String, Value>, new: &Map<String, Value>, found: &mut Vec<String>) {
+    // The age of the reading is no part of the change.
+    let reading =
+        |value: &Value| value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok());
+    let gone = old.iter().filter(|(key, value)| !new.contains_key(*key) && !reading(value));
+    let keys = new.keys().chain(gone.map(|(key, _)| key));
+    for key in keys.filter(|key| old.get(*key) != new.get(*key)) {
+        match (old.get(key), new.get(key)) {
+            (Some(Value::Object(old)), Some(Value::Object(new))) => differences(old, new, found),
+            (old, new) => {
+                let side = |value: Option<&Value>| value.map_or("-".to_owned(), brief);
+                found.push(format!("{key} {} -> {}", side(old), side(new)));
+            }
+        }
     }
 }
 
 /// A value in a few words.
 fn brief(value: &Value) -> String {
-    let text = match value {
+    match value {
         Value::Null => "nothing".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(brief).collect::<Vec<_>>().join(" "),
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| format!("{key} {}", brief(value)))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Value::String(text) if text.len() > 48 && text.starts_with('/') => tail(&readable(text)),
+        // A digest is told apart by its beginning.
+        Value::String(text) if text.len() >= 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            shortened(text, 13)
+        }
+        Value::String(text) => shortened(&readable(text), 72),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Array(items) => {
+            shortened(&items.iter().map(brief).collect::<Vec<_>>().join(" "), 72)
+        }
+        Value::Object(map) => {
+            let entry = |(key, value)| format!("{key} {}", brief(value));
+            map.iter().map(entry).collect::<Vec<_>>().join(", ")
+        }
         scalar => scalar.to_string(),
-    };
-    shortened(&text, 72)
+    }
+}
+
+/// The last names of a long path: what tells it apart stands at its end.
+fn tail(path: &str) -> String {
+    match path.rmatch_indices('/').nth(2) {
+        Some((at, _)) if at > 0 => format!("…{}", &path[at..]),
+        _ => path.to_owned(),
+    }
 }
 
 /// At most `limit` characters; an ellipsis says that more was there.
@@ -169,10 +226,11 @@ pub(super) fn shortened(text: &str, limit: usize) -> String {
 /// `rows in customers: equal (4000 = 4000)`.
 pub(super) fn evidence(evidence: &Evidence) -> String {
     let Evidence { check, verdict, detail, .. } = evidence;
+    let check = readable(check);
     if detail.is_empty() {
         format!("{check}: {verdict}")
     } else {
-        format!("{check}: {verdict} ({detail})")
+        format!("{check}: {verdict} ({})", readable(detail))
     }
 }
 
@@ -197,6 +255,20 @@ mod tests {
         assert_eq!(change(&Value::Null, &json!({"level": "ReadOnly"})), "level ReadOnly");
         assert_eq!(change(&json!("on"), &Value::Null), "on -> nothing");
         assert_eq!(change(&before, &before), "already so");
+        let record =
+            |ttl, name| json!({"properties": {"TTL": ttl, "CNAMERecord": {"cname": name}}});
+        assert_eq!(change(&record(3600, "a"), &record(60, "a")), "TTL 3600 -> 60");
+        let switch = json!({"refuses_writes": false, "read_at": "2026-12-05T21:35:01.8Z"});
+        assert_eq!(
+            change(&switch, &json!({"refuses_writes": true})),
+            "refuses_writes false -> true"
+        );
+    }
+
+    #[test]
+    fn a_long_path_is_told_by_its_end() {
+        let path = "/srv/state/runs/wave-1-20261121T091440Z-1386/sandbox/estate/source/crm/share";
+        assert_eq!(change(&Value::Null, &json!({"source": path})), "source …/source/crm/share");
     }
 
     #[test]
@@ -204,5 +276,11 @@ mod tests {
         let id = "/subscriptions/0/resourceGroups/rg-dns/providers/Microsoft.Network/dnsZones/contoso.example/CNAME/crm";
         assert_eq!(place(id), "dnsZones/contoso.example/CNAME/crm");
         assert_eq!(place("./share"), "./share");
+        assert_eq!(place("/subscriptions/0/resourceGroups/rg-crm"), "rg-crm");
+        let said = format!("lock at {id}: held (since 2026-12-05T21:35:27.894323389Z, 3 left).");
+        assert_eq!(
+            readable(&said),
+            "lock at dnsZones/contoso.example/CNAME/crm: held (since 2026-12-05T21:35:27Z, 3 left)."
+        );
     }
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::narrate::{Columns, Detail, narrate};
+use super::narrate::{Detail, narrate};
 use super::output::Output;
+use super::row::Layout;
 use super::waits::{Notes, pressing};
 use crate::run::{ProgressNote, Record, RunState, Sink};
 
@@ -20,37 +21,33 @@ const NAMED: usize = 8;
 pub struct Plain {
     output: Output,
     detail: Detail,
-    columns: Option<Columns>,
+    layout: Layout,
     notes: Notes,
     /// Real time: in a sandbox run the run's own clock skips hours within a second.
     last_line: Instant,
 }
 
 impl Plain {
-    /// Into this stream.
-    pub fn new(output: Output, detail: Detail) -> Self {
-        Self { output, detail, columns: None, notes: Notes::default(), last_line: Instant::now() }
-    }
-
-    fn columns(&mut self, state: &RunState) -> Columns {
-        *self.columns.get_or_insert_with(|| Columns::of(state, true))
+    /// Into this stream; commands to type begin with `program`.
+    pub fn new(output: Output, detail: Detail, program: String) -> Self {
+        let layout = Layout { program, with_date: true, width: None };
+        Self { output, detail, layout, notes: Notes::default(), last_line: Instant::now() }
     }
 
     /// Every step that runs or waits, and what presses.
     pub(super) fn heartbeat(&mut self, now: Timestamp, state: &RunState) {
-        let columns = self.columns(state);
         let reasons: Vec<_> = self.notes.reasons(now, state).collect();
         let mut lines: Vec<_> = reasons
             .iter()
             .take(NAMED)
-            .flat_map(|(step, why)| columns.heartbeat(now, Some(step), why.clone(), state))
+            .flat_map(|(step, why)| self.layout.heartbeat(now, Some(step), why.clone(), state))
             .collect();
         let mut rest = pressing(now, state);
         if reasons.len() > NAMED {
             rest.insert(0, format!("and {} more steps run or wait", reasons.len() - NAMED));
         }
         if !reasons.is_empty() && !rest.is_empty() {
-            lines.extend(columns.heartbeat(now, None, rest.join("; "), state));
+            lines.extend(self.layout.heartbeat(now, None, rest.join("; "), state));
         }
         self.output.page(&lines);
     }
@@ -58,10 +55,9 @@ impl Plain {
 
 impl Sink for Plain {
     fn on_record(&mut self, record: &Record, state: &RunState) {
-        let columns = self.columns(state);
         self.notes.prune(state);
         if let Some(row) = narrate(record, state, self.detail) {
-            self.output.page(&columns.lines(record.at, &row, state));
+            self.output.page(&self.layout.lines(record.at, &row, state));
             self.last_line = Instant::now();
         }
     }

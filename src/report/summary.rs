@@ -118,7 +118,7 @@ pub(super) fn step_line(step: &StepView, widest: usize) -> Line {
         "succeeded" | "undone" => Paint::Good,
         "pending" | "skipped" => Paint::Dim,
         "running" => Paint::Strong,
-        "waiting" | "on hold" | "undoing" => Paint::Warn,
+        "waiting" | "on hold" | "undoing" | "stopped" => Paint::Warn,
         _ => Paint::Bad,
     };
     let took = step.seconds.map_or_else(String::new, |seconds| {
@@ -162,10 +162,14 @@ fn evidence(run: &Overview) -> Vec<Line> {
             .text("  ")
             .text(step.step.as_str())
             .to(4 + widest)
-            .text(&item.check)
+            .text(phrase::readable(&item.check))
             .text(": ")
             .paint(paint, &item.verdict)
-            .text(if item.detail.is_empty() { String::new() } else { format!("  {}", item.detail) })
+            .text(if item.detail.is_empty() {
+                String::new()
+            } else {
+                format!("  {}", phrase::readable(&item.detail))
+            })
     }));
     lines
 }

@@ -11,8 +11,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::line::{Line, Style};
-use super::narrate::{Columns, Detail, narrate};
+use super::narrate::{Detail, narrate};
 use super::output::Output;
+use super::row::Layout;
 use super::waits::{Notes, pressing};
 use crate::diagnostic::redact::Redactor;
 use crate::run::{Event, ProgressNote, Record, RunState, Sink, StepId, StepState};
@@ -32,15 +33,24 @@ pub struct Terminal {
     beside_question: Output,
     style: Style,
     detail: Detail,
-    columns: Option<Columns>,
+    layout: Layout,
+    /// Who is asked at this keyboard, if anybody is.
+    keyboard: Option<String>,
     redactor: Redactor,
     /// Paths below it are shown relative to it.
     base: String,
 }
 
 impl Terminal {
-    /// On standard error.
-    pub fn new(style: Style, detail: Detail, redactor: Redactor, base: &Path) -> Self {
+    /// On standard error. Commands to type begin with `program`; `keyboard` is the login name of whoever can be asked here.
+    pub fn new(
+        style: Style,
+        detail: Detail,
+        redactor: Redactor,
+        base: &Path,
+        program: String,
+        keyboard: Option<String>,
+    ) -> Self {
         let screen = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let status = screen.add(ProgressBar::new_spinner().with_style(only_message()));
         Self {
@@ -52,7 +62,8 @@ impl Terminal {
             beside_question: Output::stderr(redactor.clone()).relative_to(base),
             style,
             detail,
-            columns: None,
+            layout: Layout { program, with_date: false, width: None },
+            keyboard,
             redactor,
             base: format!("{}/", base.display()),
         }
@@ -85,11 +96,20 @@ impl Terminal {
     /// Bars give way to a question, and come back when none is open.
     fn make_room(&mut self, record: &Record, state: &RunState) {
         let was_asked = !self.asked.is_empty();
-        if let Event::Asked { step, .. } = &record.event {
+        let Some(who) = &self.keyboard else { return };
+        if let Event::Asked { step, question } = &record.event
+            && (question.from.is_empty() || question.from.contains(who))
+        {
             self.asked.insert(step.clone());
         }
         self.asked.retain(|step| {
-            state.step(step).is_some_and(|step| matches!(step.state, StepState::Running(_)))
+            state.step(step).is_some_and(|step| {
+                let answered = step
+                    .question
+                    .as_ref()
+                    .is_some_and(|(_, yes)| yes.iter().any(|(name, _)| name == who));
+                matches!(step.state, StepState::Running(_)) && !answered
+            })
         });
         let is_asked = !self.asked.is_empty();
         if is_asked && !was_asked {
@@ -103,11 +123,11 @@ impl Terminal {
 
 impl Sink for Terminal {
     fn on_record(&mut self, record: &Record, state: &RunState) {
-        let columns = *self.columns.get_or_insert_with(|| Columns::of(state, false));
+        self.layout.width = width();
         self.notes.prune(state);
         self.make_room(record, state);
         if let Some(row) = narrate(record, state, self.detail) {
-            for line in columns.lines(record.at, &row, state) {
+            for line in self.layout.lines(record.at, &row, state) {
                 self.show(&line);
             }
         }
@@ -157,6 +177,12 @@ fn status_line(now: Timestamp, state: &RunState, notes: &Notes) -> String {
     }
     parts.extend(pressing(now, state));
     parts.join(" · ")
+}
+
+/// Columns of the screen.
+fn width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
 }
 
 fn only_message() -> ProgressStyle {

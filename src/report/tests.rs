@@ -148,6 +148,21 @@ fn drift_halts_with_both_values_and_the_way_back() {
 }
 
 #[test]
+fn a_step_stopped_from_outside_has_not_failed_and_asks_for_no_decision() {
+    let mut story = until_the_switch();
+    story.after(20).start("switch[crm]", 1);
+    let failure = StepError::cancelled("asking the authoritative servers");
+    story.fact(Event::StepFailed { step: "switch[crm]".into(), failure });
+    story.fact(Event::RunStopped { stop: Stop::Interrupted });
+    insta::assert_snapshot!("interrupted_plain", story.tail(2));
+    let page = shown(&summary(&overview(&story, false)));
+    insta::assert_snapshot!(
+        "interrupted_summary",
+        page.split_once("what it waits for").expect("a halt").1
+    );
+}
+
+#[test]
 fn an_effect_in_doubt_shows_the_evidence_and_both_answers() {
     let mut story = until_the_switch();
     story.start("hook", 1);
@@ -280,7 +295,7 @@ fn a_heartbeat_says_why_it_waits_and_what_presses() {
     story.start("announce", 1);
     story.start("sync[crm]", 1);
     let pipe = fixture::Pipe::default();
-    let mut sink = Plain::new(pipe.output(), Detail::Normal);
+    let mut sink = Plain::new(pipe.output(), Detail::Normal, "migrate".to_owned());
     sink.on_progress(&note(), &story.state);
     sink.heartbeat(story.after(30).now, &story.state);
     drop(sink);
@@ -292,7 +307,7 @@ fn a_sink_without_a_reader_stays_silent() {
     let story = switched();
     let closed =
         Output::new(fixture::Closed, Style::Plain, crate::diagnostic::redact::Redactor::default());
-    story.replay(&mut Plain::new(closed, Detail::Verbose));
+    story.replay(&mut Plain::new(closed, Detail::Verbose, "migrate".to_owned()));
     let closed =
         Output::new(fixture::Closed, Style::Plain, crate::diagnostic::redact::Redactor::default());
     story.replay(&mut JsonLines::new(closed, "events"));
@@ -301,6 +316,8 @@ fn a_sink_without_a_reader_stays_silent() {
         Detail::Verbose,
         crate::diagnostic::redact::Redactor::default(),
         std::path::Path::new("/runbooks"),
+        "migrate".to_owned(),
+        Some("ann".to_owned()),
     ));
 }
 

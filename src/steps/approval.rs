@@ -148,7 +148,7 @@ impl Step for With {
         let approved = Evidence {
             check: self.ask.clone(),
             verdict: "approved".to_owned(),
-            detail: format!("by {} {said}", answer.people.join(", ")).trim_end().to_owned(),
+            detail: format!("by {}{}{said}", answer.people.join(", "), if said.is_empty() { "" } else { ": " }),
             holds: true,
         };
         let outputs = [("approved_by", json!(answer.people)), ("comments", json!(answer.comments))];
@@ -189,7 +189,7 @@ mod tests {
         let bench = bench();
         say(&bench, true, &["ada", "bob"], &["", "lag is 0"]);
         let outcome = bench.perform().await.expect("approved");
-        assert_eq!(outcome.evidence[0].detail, "by ada, bob lag is 0");
+        assert_eq!(outcome.evidence[0].detail, "by ada, bob: lag is 0");
         assert_eq!(outcome.outputs["approved_by"], json!(["ada", "bob"]));
         let asked = bench.effects.asked.lock().expect("unpoisoned");
         assert_eq!(asked[0].expires, Some(advance(bench.cx.first_started, Duration::from_hours(2))));

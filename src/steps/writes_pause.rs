@@ -218,13 +218,14 @@ impl Step for With {
         let paused_at = self.set(cx, intent).await?["since"].clone();
         let drained = self.drain(cx).await?;
         let position = self.position(cx).await?;
+        let since = paused_at.as_str().unwrap_or("an unknown time");
         let refused = Evidence {
             check: format!("writes at {}", self.system),
             verdict: "refused".to_owned(),
-            detail: format!(
-                "since {}, position {position}",
-                paused_at.as_str().unwrap_or("an unknown time")
-            ),
+            detail: match &position {
+                Value::Null => format!("since {since}"),
+                position => format!("since {since}, position {position}"),
+            },
             holds: true,
         };
         Ok(Outcome {

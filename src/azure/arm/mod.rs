@@ -243,6 +243,7 @@ impl Arm {
             Err(error) => return Err(transport_failure(&error, request_id)),
         };
         let (status, body) = (u16::from(status), Bytes::from(body));
+        tracing::debug!(method = ?call.method, path = call.url.path(), status, request_id, "azure");
         Remaining::read(&headers).note(call.url.path());
         if (200..300).contains(&status) {
             return Ok(Reply { status, headers, body, what: call.what(), request_id });

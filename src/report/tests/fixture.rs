@@ -106,7 +106,11 @@ impl Story {
 
     pub(super) fn plain(&self, detail: Detail) -> String {
         let pipe = Pipe::default();
-        self.replay(&mut Plain::new(pipe.output(), detail));
+        self.replay(&mut Plain::new(
+            pipe.output(),
+            detail,
+            "migrate --state-dir /srv/waves".to_owned(),
+        ));
         pipe.text()
     }
 
