@@ -13,8 +13,7 @@ fn in_folder(folder: &str) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(path)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .filter(|name| name.ends_with(".yaml"))
-        .map(|name| format!("{folder}/{name}"))
+        .filter_map(|name| Some(format!("{folder}/{}.yaml", name.strip_suffix(".yaml")?)))
         .collect();
     names.sort();
     names
