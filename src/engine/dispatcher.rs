@@ -20,7 +20,7 @@ use crate::clock::Busy;
 use crate::journal::{EffectPermit, Journal};
 use crate::run::{
     self, Answer, Circumstances, Command, Decision, EffectId, Event, Input, Outputs, PersonRequest,
-    ProgressNote, Record, RecordedEffect, RunState, StepError, StepId, Stop,
+    ProgressNote, Record, RecordedEffect, RunState, StepError, StepId, Stop, Undo,
 };
 use crate::steps::Granted;
 
@@ -433,10 +433,12 @@ impl Dispatcher {
         }
     }
 
+    /// Only what restores is of use to another step; ten thousand messages would make every snapshot dear.
     fn remember_effects(&mut self, step: &StepId) {
-        let effects = self.state.step(step).map(|own| own.effects.clone()).unwrap_or_default();
-        if !effects.is_empty() {
-            executor::keep(&mut self.effects, step, effects);
+        let Some(&index) = self.state.index.get(step) else { return };
+        let effects = &self.state.steps[index].effects;
+        if self.state.plan().steps[index].undo == Undo::Restores && !effects.is_empty() {
+            executor::keep(&mut self.effects, step, effects.clone());
         }
     }
 
@@ -449,6 +451,7 @@ impl Dispatcher {
             .map(|(step, own)| (step.id.clone(), own.outputs.clone()))
             .collect();
         let effects = of(|own| !own.effects.is_empty())
+            .filter(|(step, _)| step.undo == Undo::Restores)
             .map(|(step, own)| (step.id.clone(), own.effects.clone()))
             .collect();
         self.outputs = Arc::new(outputs);

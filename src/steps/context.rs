@@ -58,7 +58,7 @@ pub struct StepCx {
     pub outputs: Arc<BTreeMap<StepId, Outputs>>,
     /// This step's effects as the journal knows them from earlier attempts, in order.
     pub recorded: Vec<RecordedEffect>,
-    /// Effects of every other step, in order of the journal: a freeze end finds its begin here.
+    /// Effects of every other step whose kind restores, in order of the journal: a freeze end finds its begin here.
     pub others: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
     /// When this step was started for the first time in this run; a watch that was killed goes on from here.
     pub first_started: jiff::Timestamp,
