@@ -1,6 +1,6 @@
 //! The dispatcher: one loop that turns inputs into facts, makes them durable, and only then carries commands out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,8 @@ struct Dispatcher {
     replies: BTreeMap<EffectId, Reply>,
     asking: BTreeMap<StepId, oneshot::Sender<Answer>>,
     stopping: Option<Stop>,
-    wake_at: Option<Timestamp>,
+    /// Every moment at which something is due; the earliest wakes the loop.
+    due: BTreeSet<Timestamp>,
     outputs: Arc<BTreeMap<StepId, Outputs>>,
     effects: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
     freezes: Vec<OpenFreeze>,
@@ -108,7 +109,7 @@ pub(super) async fn run(
         replies: BTreeMap::new(),
         asking: BTreeMap::new(),
         stopping: None,
-        wake_at: None,
+        due: BTreeSet::new(),
         outputs: Arc::default(),
         effects: Arc::default(),
         freezes: freeze::open(&state),
@@ -157,8 +158,8 @@ impl Dispatcher {
         let lent = busy.lend();
         let mut waiting = clock.waiting();
         let wake = async {
-            match self.wake_at {
-                Some(at) => clock.sleep_until(at, &mut waiting).await,
+            match self.due.first() {
+                Some(&at) => clock.sleep_until(at, &mut waiting).await,
                 None => std::future::pending().await,
             }
         };
@@ -205,7 +206,8 @@ impl Dispatcher {
                 self.handle(vec![Message::plain(Input::Stop(stop))])
             }
             News::Woke => {
-                self.wake_at = None;
+                let now = self.settings.world.clock.now();
+                self.due.retain(|at| *at > now);
                 self.handle(vec![Message::plain(Input::Woke)])
             }
             News::Person(request) => self.handle(vec![Message::plain(Input::Person(request))]),
@@ -362,7 +364,7 @@ impl Dispatcher {
                 self.asking.clear();
             }
             Command::WakeAt(at) => {
-                self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+                self.due.insert(at);
             }
             Command::Finish => self.finished = true,
         }

@@ -341,3 +341,24 @@ async fn a_gate_is_evaluated_again_by_whoever_takes_the_run_up() {
     assert!(ended.state.steps[0].last_started.expect("it was read") < moved);
     assert_eq!(ended.state.steps[1].outputs["approved_by"], json!(["grace"]), "approvals stand");
 }
+
+#[tokio::test]
+async fn a_question_expires_although_something_else_was_due_earlier() {
+    let mut retried = check_that_fails("retried", &[]);
+    retried.retry.attempts = 3;
+    let expiring = step("go", "approval", json!({ "ask": "Go?", "expires": "2s" }), &[]);
+    let mut opens_soon = tell("soon", &[]);
+    opens_soon.in_window = true;
+    let mut lab = Lab::new(vec![expiring, opens_soon, retried]);
+    lab.plan.window = Some(Window {
+        opens: time("2026-12-05T20:00:01Z"),
+        closes: time("2026-12-06T04:00:00Z"),
+        rollback_reserve: Duration::ZERO,
+    });
+    let settings = Settings { wait_for_people: true, ..lab.settings() };
+    let ended = start(settings, lab.header()).await.expect("the engine runs");
+    assert_eq!(
+        ended.state.steps[0].failure.as_ref().map(|it| it.class),
+        Some(crate::run::FailureClass::Refused)
+    );
+}
