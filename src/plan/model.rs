@@ -147,6 +147,10 @@ pub struct Retry {
 
 /// One step, ready to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent answers, each its own key of the journalled plan"
+)]
 pub struct PlannedStep {
     /// Unique in the plan.
     pub id: StepId,

@@ -83,9 +83,9 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
             decision.commands.push(Command::WakeAt(until));
             continue;
         }
-        let stale = stale_guards(state, index);
-        if !stale.is_empty() {
-            expired.extend(stale);
+        let outdated = stale_guards(state, index);
+        if !outdated.is_empty() {
+            expired.extend(outdated);
             continue;
         }
         let id = planned.id.clone();
@@ -131,9 +131,9 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
 /// A step that has begun to change something is past its gates. Approvals stand; what people knew is on record.
 fn stale_guards(state: &RunState, index: usize) -> Vec<usize> {
     let steps = &state.plan().steps;
-    let mut stale = Vec::new();
+    let mut outdated = Vec::new();
     if state.resumes == 0 || !state.steps[index].effects.is_empty() {
-        return stale;
+        return outdated;
     }
     let mut looked = BTreeSet::new();
     let mut before = steps[index].after.clone();
@@ -143,11 +143,11 @@ fn stale_guards(state: &RunState, index: usize) -> Vec<usize> {
             continue;
         }
         if steps[at].expires && own.state == StepState::Succeeded {
-            stale.push(at);
+            outdated.push(at);
         }
         before.extend(&steps[at].after);
     }
-    stale
+    outdated
 }
 
 enum Gate {

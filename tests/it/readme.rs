@@ -48,12 +48,12 @@ fn every_direct_dependency_stands_in_it() {
     let (listed, _) = after.split_once("[profile").expect("profiles follow");
     let names = listed.lines().filter_map(|line| line.split_once(" = ").map(|(name, _)| name));
     let table: Vec<_> = README.lines().filter(|line| line.starts_with("| ")).collect();
-    let named = |name: &str| {
+    let is_named = |name: &str| {
         let name = if name == "azure_core_legacy" { "azure_core" } else { name };
         table
             .iter()
             .any(|line| line.split(|c: char| " |,;*:()".contains(c)).any(|word| word == name))
     };
-    let unnamed: Vec<_> = names.filter(|name| !named(name)).collect();
+    let unnamed: Vec<_> = names.filter(|name| !is_named(name)).collect();
     assert_eq!(unnamed, [] as [&str; 0]);
 }
