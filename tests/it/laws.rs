@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use migrate::azure::change_request_id;
 use migrate::plan::Class;
-use migrate::run::{EffectId, Event, Intent, RunId, Undo};
+use migrate::run::{EffectId, Event, Intent, Repeat, RunId, Undo};
 use migrate::sandbox::{self, WorldSnapshot, ledger};
 use migrate::steps::{KINDS, Kind};
 use migrate::{http, journal};
@@ -196,9 +196,15 @@ fn a_kind_is_what_it_says_it_is() {
     });
 }
 
-/// The world and the changes in it, as they compare between two runs.
-fn traces(lab: &Lab) -> (WorldSnapshot, BTreeMap<String, usize>) {
-    (lab.world(), lab.changes())
+/// The world, the changes in it, and how often was sent what must never be sent twice on suspicion: as they compare
+/// between two runs.
+fn traces(lab: &Lab) -> (WorldSnapshot, BTreeMap<String, usize>, usize) {
+    let (story, run) = (story(lab), RunId::new(lab.run_id()));
+    let asks = story.intents.iter().filter(|(_, intent)| intent.repeat == Repeat::Ask);
+    let keys: BTreeSet<_> = asks.map(|(id, _)| http::idempotency_key(&run, id)).collect();
+    let sent = mutating(&lab.sandbox_dir());
+    let once = sent.iter().filter(|it| it.request_id.as_ref().is_some_and(|id| keys.contains(id)));
+    (lab.world(), lab.changes(), once.count())
 }
 
 /// Kills the example at each of `points` and resumes it: the same world, no change twice and none left out.
