@@ -28,7 +28,8 @@ enum Inner {
 #[derive(Debug)]
 struct Skipping {
     base: Timestamp,
-    since: Instant,
+    /// None: time passes by skipping alone.
+    since: Option<Instant>,
     busy: usize,
     sleepers: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
     next_sleeper: u64,
@@ -36,7 +37,7 @@ struct Skipping {
 
 impl Skipping {
     fn now(&self) -> Timestamp {
-        advance(self.base, self.since.elapsed())
+        advance(self.base, self.since.map_or(Duration::ZERO, |since| since.elapsed()))
     }
 
     /// With nobody busy, jumps to the earliest deadline and wakes its sleeper, who is busy from now on.
@@ -47,7 +48,7 @@ impl Skipping {
             };
             if deadline > self.now() {
                 self.base = deadline;
-                self.since = Instant::now();
+                self.since = self.since.map(|_| Instant::now());
             }
             if waker.send(()).is_ok() {
                 self.busy += 1;
@@ -123,9 +124,18 @@ impl Clock {
 
     /// Skipping time that starts at `base`.
     pub fn skipping_from(base: Timestamp) -> Self {
+        Self::skipping_since(base, Some(Instant::now()))
+    }
+
+    /// Skipping time that stands still between skips: what is read depends on no one's speed.
+    pub fn still_from(base: Timestamp) -> Self {
+        Self::skipping_since(base, None)
+    }
+
+    fn skipping_since(base: Timestamp, since: Option<Instant>) -> Self {
         Self(Arc::new(Inner::Skipping(Mutex::new(Skipping {
             base,
-            since: Instant::now(),
+            since,
             busy: 0,
             sleepers: BTreeMap::new(),
             next_sleeper: 0,
@@ -249,6 +259,14 @@ mod tests {
         let mut busy = clock.busy();
         clock.sleep(Duration::from_hours(24), &mut busy).await;
         assert!(since(Timestamp::UNIX_EPOCH, clock.now()) >= Duration::from_hours(24));
+    }
+
+    #[tokio::test]
+    async fn still_time_passes_by_skipping_alone() {
+        let clock = Clock::still_from(Timestamp::UNIX_EPOCH);
+        let mut busy = clock.busy();
+        clock.sleep(Duration::from_secs(90), &mut busy).await;
+        assert_eq!(clock.now(), advance(Timestamp::UNIX_EPOCH, Duration::from_secs(90)));
     }
 
     #[tokio::test]

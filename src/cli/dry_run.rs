@@ -30,7 +30,7 @@ pub(super) async fn dry_run(
     let ground = match sandbox {
         Some((dir, scenario)) => {
             let own = nowhere.0.join("sandbox");
-            purpose.in_sandbox(dir.unwrap_or(&own), scenario, None).await?
+            purpose.in_still_sandbox(dir.unwrap_or(&own), scenario).await?
         }
         None => purpose.really(),
     };

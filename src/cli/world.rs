@@ -58,6 +58,26 @@ impl Purpose {
     ) -> Result<Ground, Refusal> {
         let opening = Sandbox::opening_time(dir, &scenario)?;
         let clock = Clock::skipping_from(not_before.map_or(opening, |at| at.max(opening)));
+        self.sandboxed(dir, scenario, clock).await
+    }
+
+    /// The same for a dry run, which must say the same each time: nobody writes in a new world, and time stands still.
+    pub(super) async fn in_still_sandbox(
+        self,
+        dir: &Path,
+        mut scenario: Scenario,
+    ) -> Result<Ground, Refusal> {
+        scenario.writer.orders = 0;
+        let clock = Clock::still_from(Sandbox::opening_time(dir, &scenario)?);
+        self.sandboxed(dir, scenario, clock).await
+    }
+
+    async fn sandboxed(
+        self,
+        dir: &Path,
+        scenario: Scenario,
+        clock: Clock,
+    ) -> Result<Ground, Refusal> {
         let sandbox = Sandbox::start(dir, scenario, clock.clone()).await?;
         let overrides = overrides(&sandbox.azure)?;
         let (network, base) = (sandbox.network.clone(), sandbox.base.clone());

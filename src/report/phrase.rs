@@ -169,10 +169,11 @@ pub(super) fn change(before: &Value, after: &Value) -> String {
 
 /// One `key before -> after` for each leaf that differs, named by its last key.
 fn differences(old: &Map<String, Value>, new: &Map<String, Value>, found: &mut Vec<String>) {
-    // The age of the reading is no part of the change.
-    let reading =
-        |value: &Value| value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok());
-    let gone = old.iter().filter(|(key, value)| !new.contains_key(*key) && !reading(value));
+    // The age of a reading, and the tag that guards it, are no part of the change.
+    let reading = |key: &str, value: &Value| {
+        key == "etag" || value.as_str().is_some_and(|text| text.parse::<Timestamp>().is_ok())
+    };
+    let gone = old.iter().filter(|(key, value)| !new.contains_key(*key) && !reading(key, value));
     let keys = new.keys().chain(gone.map(|(key, _)| key));
     for key in keys.filter(|key| old.get(*key) != new.get(*key)) {
         match (old.get(key), new.get(key)) {
