@@ -191,7 +191,12 @@ pub(super) fn next(state: &RunState, standing: Standing, halts: &[Halt]) -> Vec<
             )]
         }
         Standing::Ended(Ending::RolledBack) => vec![Advice::new(
-            format!("migrate run {}", phrase::typed(&state.header.runbook)),
+            // Never the real world, where the run was a rehearsal.
+            format!(
+                "migrate run {}{}",
+                phrase::typed(&state.header.runbook),
+                if state.header.sandbox { " --sandbox" } else { "" }
+            ),
             "a new run, once the cause is gone",
         )],
         Standing::Ended(Ending::RollbackIncomplete) => vec![Advice::new(

@@ -206,6 +206,17 @@ fn a_run_that_was_cut_off_says_so() {
 }
 
 #[test]
+fn after_a_rehearsal_the_next_run_is_a_rehearsal_too() {
+    let mut story = switched();
+    story.fact(Event::RollbackStarted { why: "asked by ann".into() });
+    story.fact(Event::RunEnded { ending: Ending::RolledBack });
+    let next = |story: &Story| overview(story, false).next[0].command.clone();
+    assert!(!next(&story).contains("--sandbox"), "{}", next(&story));
+    story.state.header.sandbox = true;
+    assert!(next(&story).ends_with(" --sandbox"), "{}", next(&story));
+}
+
+#[test]
 fn a_rollback_that_could_not_finish_lists_the_manual_work() {
     let mut story = switched();
     story.fact(Event::RollbackStarted { why: "asked by ann".into() });
