@@ -23,13 +23,14 @@ type Say<'a> = Box<dyn Fn(&str) + Send + Sync + 'a>;
 
 enum Guard<'a> {
     Lent(&'a mut Busy),
-    Own(Option<Busy>, Hold),
+    /// With where it was held, if it was.
+    Own(Option<Busy>, Option<Hold>),
 }
 
 /// A guard that was held by somebody goes back there.
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if let Self::Own(busy, hold) = self
+        if let Self::Own(busy, Some(hold)) = self
             && let Some(busy) = busy.take()
         {
             hold.put(busy);
@@ -53,8 +54,11 @@ impl<'a> Wait<'a> {
 
     /// Waits with the guard that is held there, else with one of its own, until cancelled.
     pub fn held(hold: &Hold, clock: &Clock, cancel: &CancellationToken) -> Self {
-        let busy = hold.take().unwrap_or_else(|| clock.busy());
-        Self { busy: Guard::Own(Some(busy), hold.clone()), cancel: cancel.clone(), say: None }
+        let busy = match hold.take() {
+            Some(busy) => Guard::Own(Some(busy), Some(hold.clone())),
+            None => Guard::Own(Some(clock.busy()), None),
+        };
+        Self { busy, cancel: cancel.clone(), say: None }
     }
 
     /// Waits with the attempt's guard, until cancelled.
@@ -92,5 +96,26 @@ impl<'a> Wait<'a> {
             () = clock.sleep(duration, busy) => Ok(()),
             () = self.cancel.cancelled() => Err(ArmError::Cancelled),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_leaves_no_guard_behind_that_would_keep_time() {
+        let clock = Clock::skipping_from(Timestamp::UNIX_EPOCH);
+        let hold = Hold::default();
+        drop(Wait::held(&hold, &clock, &CancellationToken::new()));
+        assert!(hold.take().is_none(), "its own guard is gone");
+        hold.put(clock.busy());
+        drop(Wait::held(&hold, &clock, &CancellationToken::new()));
+        let mut busy = hold.take().expect("a held guard is back");
+        clock.sleep(Duration::from_hours(1), &mut busy).await;
     }
 }
