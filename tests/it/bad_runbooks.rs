@@ -1,7 +1,6 @@
 //! Every bad runbook under `tests/bad-runbooks/` gets its place, its cause and its remedy, and exit 3.
 //!
-//! The program runs without a network it could use and in a folder of its own, so that it can neither open a connection nor
-//! leave anything behind.
+//! The program runs in a folder of its own, which must stay empty, and under `strace`, which must see no socket.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -47,6 +46,31 @@ fn each_gives_place_cause_and_remedy() {
     });
     let left: Vec<_> = std::fs::read_dir(state.path()).expect("the folder").collect();
     assert!(left.is_empty(), "validate writes nothing");
+}
+
+#[test]
+fn none_opens_a_socket() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("SKIPPED: no socket opened by a bad runbook: strace is not installed");
+        return;
+    }
+    let state = tempfile::tempdir().expect("a folder");
+    let trace = state.path().join("trace");
+    for name in runbooks() {
+        let status = Command::new("strace")
+            .args(["-f", "-qq", "-e", "trace=socket,connect,execve", "-o"])
+            .arg(&trace)
+            .args([env!("CARGO_BIN_EXE_migrate"), "run", "--sandbox", &format!("{name}.yaml")])
+            .current_dir(folder())
+            .env("MIGRATE_STATE_DIR", state.path().join("state"))
+            .output()
+            .expect("strace runs")
+            .status;
+        let calls = std::fs::read_to_string(&trace).expect("a trace");
+        assert_eq!(status.code(), Some(3), "{name}");
+        assert!(calls.contains("execve("), "{name}: nothing was traced");
+        assert!(!calls.contains("socket(") && !calls.contains("connect("), "{name}: {calls}");
+    }
 }
 
 #[test]
