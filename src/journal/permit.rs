@@ -1,15 +1,29 @@
 //! Proof that an intent is durable.
 //!
 //! Every method that changes something outside the process takes `&EffectPermit`. Only [`super::Journal`] makes one,
-//! after the record of the intent has been synced, so a change without a journalled intent does not compile:
+//! after the record of the intent has been synced. With one, a change compiles:
+//!
+//! ```
+//! use migrate::azure::{Azure, Lock, ResourceId, Wait};
+//! use migrate::journal::EffectPermit;
+//! async fn lock(azure: &Azure, wait: &mut Wait<'_>, permit: &EffectPermit, scope: &ResourceId, lock: &Lock) {
+//!     let _ = azure.put_lock(wait, permit, scope, lock).await;
+//! }
+//! ```
+//!
+//! Without one it does not, and nobody else can make one:
 //!
 //! ```compile_fail
-//! use migrate::journal::EffectPermit;
-//! let forged = EffectPermit { effect: todo!(), seal: () };   // private fields
+//! use migrate::azure::{Azure, Lock, ResourceId, Wait};
+//! async fn lock(azure: &Azure, wait: &mut Wait<'_>, scope: &ResourceId, lock: &Lock) {
+//!     let _ = azure.put_lock(wait, scope, lock).await;
+//! }
 //! ```
 //! ```compile_fail
-//! use migrate::journal::EffectPermit;
-//! let forged: EffectPermit = Default::default();             // and no constructor
+//! use migrate::{journal::EffectPermit, run::EffectId};
+//! fn forge(effect: EffectId) -> EffectPermit {
+//!     EffectPermit::after_sync(effect)
+//! }
 //! ```
 
 use crate::run::EffectId;
