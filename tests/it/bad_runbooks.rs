@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::lab::program;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad-runbooks")
 }
@@ -20,7 +22,7 @@ fn runbooks() -> Vec<String> {
 }
 
 fn migrate(arguments: &[&str], state: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_migrate"))
+    Command::new(program())
         .args(arguments)
         .current_dir(folder())
         .env_clear()
@@ -60,7 +62,8 @@ fn none_opens_a_socket() {
         let status = Command::new("strace")
             .args(["-f", "-qq", "-e", "trace=socket,connect,execve", "-o"])
             .arg(&trace)
-            .args([env!("CARGO_BIN_EXE_migrate"), "run", "--sandbox", &format!("{name}.yaml")])
+            .arg(program())
+            .args(["run", "--sandbox", &format!("{name}.yaml")])
             .current_dir(folder())
             .env("MIGRATE_STATE_DIR", state.path().join("state"))
             .output()

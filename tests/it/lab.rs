@@ -8,6 +8,23 @@ use std::process::{Command, Output, Stdio};
 
 use migrate::sandbox::{self, ledger};
 
+/// The program under test: the release binary that `MIGRATE_BIN` names, as `tests/run` and `tests/soak` set it, else the
+/// one that was built along with the tests.
+pub(crate) fn program() -> PathBuf {
+    std::env::var_os("MIGRATE_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_migrate")), PathBuf::from)
+}
+
+/// How many cases a test tries: the short form that CI has time for, the long one under `tests/soak NAME`, or as many as
+/// `tests/soak NAME COUNT` says.
+#[expect(dead_code, reason = "the long forms come next")]
+pub(crate) fn cases(short: usize, long: usize) -> usize {
+    match std::env::var("MIGRATE_SOAK") {
+        Err(_) => short,
+        Ok(text) => text.parse().unwrap_or(long),
+    }
+}
+
 /// A small world: the same resources, fewer files and orders.
 pub(crate) const SMALL: &str = "
 estate: { seed: 7, workloads: [crm, shop], files: 24, orders: 40 }
@@ -49,7 +66,7 @@ impl Lab {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+        let mut command = Command::new(program());
         command
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(arguments)
