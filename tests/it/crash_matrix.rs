@@ -62,7 +62,11 @@ fn survives(
     same(&lab, world, changes)
 }
 
-fn same(lab: &Lab, world: &WorldSnapshot, changes: &BTreeMap<String, usize>) -> Result<(), String> {
+pub(crate) fn same(
+    lab: &Lab,
+    world: &WorldSnapshot,
+    changes: &BTreeMap<String, usize>,
+) -> Result<(), String> {
     let now = lab.world();
     for (app, orders) in &now.orders {
         if !orders.lost.is_empty() {

@@ -17,7 +17,6 @@ pub(crate) fn program() -> PathBuf {
 
 /// How many cases a test tries: the short form that CI has time for, the long one under `tests/soak NAME`, or as many as
 /// `tests/soak NAME COUNT` says.
-#[expect(dead_code, reason = "the long forms come next")]
 pub(crate) fn cases(short: usize, long: usize) -> usize {
     match std::env::var("MIGRATE_SOAK") {
         Err(_) => short,
@@ -46,6 +45,26 @@ impl Lab {
 
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// Folders of runs, also of one that was killed before its journal began.
+    pub(crate) fn run_dirs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.path().join("state/runs"));
+        entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+    }
+
+    /// The journal of the only run, once it has begun.
+    pub(crate) fn journal(&self) -> Option<String> {
+        let texts = |run: &PathBuf| fs::read_to_string(run.join("journal.jsonl")).ok();
+        self.run_dirs().iter().find_map(texts)
+    }
+
+    /// Removes runs that were killed before their journal began.
+    pub(crate) fn forget_runs(&self) {
+        for run in self.run_dirs() {
+            assert!(!run.join("journal.jsonl").exists(), "{} has begun", run.display());
+            fs::remove_dir_all(run).expect("it is ours");
+        }
     }
 
     /// The folder of the only run.
@@ -81,11 +100,16 @@ impl Lab {
         Ended(self.command(arguments).output().expect("the program starts"))
     }
 
+    /// Arguments of `run RUNBOOK --sandbox --yes` in this lab's scenario.
+    pub(crate) fn sandbox_run(&self, runbook: &str) -> Vec<String> {
+        let scenario = self.path().join("scenario.yaml").display().to_string();
+        ["run", runbook, "--sandbox", "--yes", "--scenario", &scenario].map(str::to_owned).into()
+    }
+
     /// `run RUNBOOK --sandbox --yes` in this lab's scenario.
     pub(crate) fn run(&self, runbook: &str, more: &[&str]) -> Ended {
-        let scenario = self.path().join("scenario.yaml").display().to_string();
-        let base = ["run", runbook, "--sandbox", "--yes", "--scenario", &scenario];
-        self.migrate(base.iter().chain(more))
+        let more = more.iter().map(|&it| it.to_owned());
+        self.migrate(self.sandbox_run(runbook).into_iter().chain(more))
     }
 
     /// A dry run against the world in `dir`, which it makes if there is none.

@@ -3,11 +3,14 @@
 
 mod azure_cli;
 mod bad_runbooks;
+mod child;
 mod crash_matrix;
 mod house;
+mod kills;
 mod lab;
 mod laws;
 mod operate;
 mod readme;
 mod runbooks;
+mod uninterrupted;
 mod wave;

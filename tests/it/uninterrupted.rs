@@ -1,0 +1,38 @@
+//! What a run of a wave comes to when nothing interrupts it: the measure of every run that something is done to.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use migrate::sandbox::WorldSnapshot;
+
+use crate::crash_matrix;
+use crate::lab::{Lab, SMALL};
+
+/// See the module.
+pub(crate) struct Uninterrupted {
+    pub(crate) world: WorldSnapshot,
+    pub(crate) changes: BTreeMap<String, usize>,
+    /// Records of its journal.
+    pub(crate) records: usize,
+    /// From start to exit.
+    pub(crate) lasted: Duration,
+}
+
+impl Uninterrupted {
+    /// Runs the wave in the small world.
+    pub(crate) fn run(runbook: &str) -> Self {
+        let lab = Lab::new(SMALL);
+        let started = Instant::now();
+        lab.migrate(lab.sandbox_run(runbook)).expect(0);
+        let lasted = started.elapsed();
+        let it =
+            Self { world: lab.world(), changes: lab.changes(), records: lab.records(), lasted };
+        assert!(it.records > 50 && !it.changes.is_empty(), "{} records", it.records);
+        it
+    }
+
+    /// Whether that lab's run came to the same: the same world, the same changes, no order lost.
+    pub(crate) fn same(&self, lab: &Lab) -> Result<(), String> {
+        crash_matrix::same(lab, &self.world, &self.changes)
+    }
+}
