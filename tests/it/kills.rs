@@ -42,7 +42,9 @@ fn survives(
     for nth in 0..=again {
         let begun = lab.journal().is_some();
         let mut process = if begun {
-            Running::start(lab.command(["resume"]), lab.path(), &format!("resume-{nth}"))
+            // By its name: it may have been killed after its last record, and has ended.
+            let resume = ["resume".to_owned(), lab.run_id()];
+            Running::start(lab.command(resume), lab.path(), &format!("resume-{nth}"))
         } else {
             lab.forget_runs();
             Running::start(lab.command(lab.sandbox_run(WAVE)), lab.path(), &format!("run-{nth}"))
