@@ -109,6 +109,18 @@ impl Chance {
         self.next() % end.max(1)
     }
 
+    /// So many of these, all if there are no more, in an order of chance.
+    pub(crate) fn sample<T>(&mut self, mut all: Vec<T>, count: usize) -> Vec<T> {
+        let count = count.min(all.len());
+        for at in 0..count {
+            let left = u64::try_from(all.len() - at).expect("few");
+            let other = at + usize::try_from(self.below(left)).expect("few");
+            all.swap(at, other);
+        }
+        all.truncate(count);
+        all
+    }
+
     /// A moment within `span`.
     pub(crate) fn within(&mut self, span: Duration) -> Duration {
         let micros = u64::try_from(span.as_micros()).expect("a short time");

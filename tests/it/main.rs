@@ -12,5 +12,7 @@ mod laws;
 mod operate;
 mod readme;
 mod runbooks;
+mod strace;
+mod syscalls;
 mod uninterrupted;
 mod wave;

@@ -21,7 +21,12 @@ pub(crate) struct Uninterrupted {
 impl Uninterrupted {
     /// Runs the wave in the small world.
     pub(crate) fn run(runbook: &str) -> Self {
-        let lab = Lab::new(SMALL);
+        Self::of(runbook, SMALL)
+    }
+
+    /// Runs the wave in the world of that scenario.
+    pub(crate) fn of(runbook: &str, scenario: &str) -> Self {
+        let lab = Lab::new(scenario);
         let started = Instant::now();
         lab.migrate(lab.sandbox_run(runbook)).expect(0);
         let lasted = started.elapsed();
