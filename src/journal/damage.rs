@@ -37,7 +37,9 @@ pub enum JournalError {
         source: IllegalFact,
     },
     /// Written by a newer program.
-    #[error("{path} has format {found}; this program reads up to {known}")]
+    #[error(
+        "{path} has format {found}, this program reads up to {known}: migrate {tool} or newer is needed"
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -45,6 +47,8 @@ pub enum JournalError {
         found: u32,
         /// What is known here.
         known: u32,
+        /// Version of the program that wrote it.
+        tool: String,
     },
     /// It can not be written any more.
     #[error("can not write {path}: no further effect is started")]

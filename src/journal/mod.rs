@@ -33,12 +33,14 @@ mod read;
 mod record;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod under_fire;
 
 pub use append::Journal;
 pub use damage::JournalError;
 pub use lock::{Lock, LockError, Owner, holder};
 pub use permit::EffectPermit;
-pub use read::{Head, Reading, read};
+pub use read::{Head, Kept, Reading, compare, read};
 
 /// Version of the format that this program writes. Older ones stay readable, newer ones are refused.
 pub const FORMAT: u32 = 1;

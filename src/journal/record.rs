@@ -56,8 +56,9 @@ pub(super) fn encode(record: &Record, prev: &str, out: &mut Vec<u8>) -> String {
     hash
 }
 
-/// Checks one line (without its newline) against its place in the chain and returns the record with its hash.
-pub(super) fn decode(line: &[u8], seq: u64, prev: &str) -> Result<(Record, String), String> {
+/// Checks that one line (without its newline) is as it was written and follows `prev`; returns its hash. The seal is
+/// the same in every format, so damage is told from a newer format before anything else is read.
+pub(super) fn unseal(line: &[u8], prev: &str) -> Result<String, String> {
     let body = line.len().checked_sub(SEALED).ok_or("it is too short for a record")?;
     let (chained, sealed) = line.split_at(body);
     let hash = sealed
@@ -68,24 +69,66 @@ pub(super) fn decode(line: &[u8], seq: u64, prev: &str) -> Result<(Record, Strin
     if hash != expected.as_bytes() {
         return Err("its hash does not match its bytes".to_owned());
     }
+    Ok(expected)
+}
+
+/// The record of an unsealed line, at its place in the chain.
+pub(super) fn decode(line: &[u8], seq: u64, prev: &str, hash: &str) -> Result<Record, String> {
     let text = std::str::from_utf8(line).map_err(|error| error.to_string())?;
     let read: Line = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if read.seq != seq || read.prev != prev || read.hash != expected {
+    if read.seq != seq || read.prev != prev || read.hash != hash {
         return Err(format!("it is record {} with another predecessor", read.seq));
     }
-    Ok((Record { seq: read.seq, at: read.at, event: read.event }, expected))
+    Ok(Record { seq: read.seq, at: read.at, event: read.event })
 }
 
 /// Whether bytes after the last newline are what a torn write leaves: a strict prefix of the next record, then maybe
 /// zeros, or zeros alone. A record that is whole but for its newline is not: it may have been acknowledged.
-pub(super) fn is_torn(tail: &[u8], seq: u64) -> bool {
+pub(super) fn is_torn(tail: &[u8], seq: u64, prev: &str) -> bool {
     let written = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let written = &tail[..written];
-    let opening = format!("{{\"seq\":{seq},\"at\":\"");
-    let shared = opening.len().min(written.len());
-    written[..shared] == opening.as_bytes()[..shared]
-        && written.iter().all(|byte| *byte >= b' ')
-        && serde_json::from_slice::<serde::de::IgnoredAny>(written)
-            .err()
-            .is_some_and(|error| error.is_eof() || written.is_empty())
+    let text = match std::str::from_utf8(written) {
+        Ok(_) => true,
+        Err(error) => error.error_len().is_none(),
+    };
+    text && written.iter().all(|byte| *byte >= b' ')
+        && matches!(follow(written, seq, prev), Err(Parted::Ended))
+}
+
+/// Why bytes are not a whole record.
+enum Parted {
+    /// They end where it would go on.
+    Ended,
+    /// They are something else.
+    Differs,
+}
+
+/// Follows a record member by member: its number and its `prev` are known, its hash follows from what stands before it.
+fn follow<'a>(written: &'a [u8], seq: u64, prev: &str) -> Result<&'a [u8], Parted> {
+    let rest = expect(written, &format!("{{\"seq\":{seq},\"at\":\""))?;
+    let Some(end) = rest.iter().position(|byte| *byte == b'"') else {
+        let of_time = |byte: &u8| byte.is_ascii_digit() || b"-:.TZ".contains(byte);
+        return Err(if rest.iter().all(of_time) { Parted::Ended } else { Parted::Differs });
+    };
+    let at = std::str::from_utf8(&rest[..end]).ok().and_then(|at| at.parse::<Timestamp>().ok());
+    at.ok_or(Parted::Differs)?;
+    let rest = expect(&rest[end..], "\",\"event\":")?;
+    let mut events = serde_json::Deserializer::from_slice(rest).into_iter::<Event>();
+    match events.next() {
+        Some(Ok(_)) => {}
+        Some(Err(error)) if !error.is_eof() => return Err(Parted::Differs),
+        Some(Err(_)) | None => return Err(Parted::Ended),
+    }
+    let rest = expect(&rest[events.byte_offset()..], &format!(",\"prev\":\"{prev}\""))?;
+    let hash = seal(prev, &written[..written.len() - rest.len()]);
+    expect(rest, &format!("{SEAL}{hash}{}", END.trim_end()))
+}
+
+/// What comes after `literal`.
+fn expect<'a>(bytes: &'a [u8], literal: &str) -> Result<&'a [u8], Parted> {
+    match bytes.strip_prefix(literal.as_bytes()) {
+        Some(rest) => Ok(rest),
+        None if literal.as_bytes().starts_with(bytes) => Err(Parted::Ended),
+        None => Err(Parted::Differs),
+    }
 }

@@ -1,4 +1,4 @@
-//! Damage of every kind to a small journal: named, or repaired where it is a torn tail, never guessed.
+//! What is written is read; what can not be written makes no permit. Damage of every kind: `under_fire`.
 
 use std::fs;
 
@@ -68,10 +68,6 @@ fn reading(bytes: &[u8]) -> Result<Reading, JournalError> {
     read(dir.path(), |_, _| {})
 }
 
-fn lines(bytes: &[u8]) -> Vec<&[u8]> {
-    bytes.split_inclusive(|byte| *byte == b'\n').collect()
-}
-
 #[test]
 fn it_reads_what_it_wrote() {
     let (_dir, bytes) = written();
@@ -90,46 +86,6 @@ fn the_file_is_for_its_owner_only() {
 }
 
 #[test]
-fn every_single_bit_flip_is_noticed_and_none_is_taken_for_a_torn_tail() {
-    let (_dir, bytes) = written();
-    for byte in 0..bytes.len() {
-        for bit in 0..8 {
-            let mut flipped = bytes.clone();
-            flipped[byte] ^= 1 << bit;
-            let error = reading(&flipped).expect_err("damage");
-            let JournalError::Damaged { byte: start, .. } = error else {
-                panic!("bit {bit} of byte {byte}: {error}");
-            };
-            assert!(start <= byte as u64, "bit {bit} of byte {byte} blamed on {start}");
-        }
-    }
-}
-
-#[test]
-fn every_truncation_is_a_whole_prefix_or_a_torn_tail_or_refused() {
-    let (_dir, bytes) = written();
-    let first = lines(&bytes)[0].len();
-    let ends: Vec<_> = lines(&bytes)
-        .iter()
-        .scan(0, |end, line| {
-            *end += line.len();
-            Some(*end)
-        })
-        .collect();
-    for cut in 0..bytes.len() {
-        let result = reading(&bytes[..cut]);
-        let whole_but_for_newline = ends.contains(&(cut + 1));
-        if cut < first || whole_but_for_newline {
-            assert!(result.is_err(), "cut at {cut}");
-            continue;
-        }
-        let reading = result.unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
-        assert_eq!(reading.length + reading.torn.len() as u64, cut as u64);
-        assert!(ends.contains(&usize::try_from(reading.length).expect("small")));
-    }
-}
-
-#[test]
 fn a_tail_of_zeros_is_torn_and_kept_aside_on_opening() {
     let (dir, bytes) = written();
     let run = dir.path().join("run-1");
@@ -144,26 +100,6 @@ fn a_tail_of_zeros_is_torn_and_kept_aside_on_opening() {
 }
 
 #[test]
-fn swapped_repeated_and_removed_records_are_refused_at_the_right_record() {
-    let (_dir, bytes) = written();
-    let lines = lines(&bytes);
-    for at in 1..lines.len() - 1 {
-        let mut swapped = lines.clone();
-        swapped.swap(at, at + 1);
-        let mut repeated = lines.clone();
-        repeated.insert(at, lines[at - 1]);
-        let mut removed = lines.clone();
-        removed.remove(at);
-        for damaged in [swapped, repeated, removed] {
-            match reading(&damaged.concat()) {
-                Err(JournalError::Damaged { seq, .. }) => assert_eq!(seq, at as u64),
-                other => panic!("record {at}: {other:?}"),
-            }
-        }
-    }
-}
-
-#[test]
 fn a_newer_format_is_refused_with_both_versions() {
     let newer = Header { format: FORMAT + 1, ..header() };
     let dir = tempfile::tempdir().expect("a folder");
@@ -171,6 +107,10 @@ fn a_newer_format_is_refused_with_both_versions() {
     Journal::create(&dir.path().join("r"), &first).expect("created");
     let error = read(&dir.path().join("r"), |_, _| {}).expect_err("newer");
     assert_eq!(error.code(), "MIG0702");
+    let (now, newer) = (FORMAT, FORMAT + 1);
+    let said =
+        format!("has format {newer}, this program reads up to {now}: migrate 0 or newer is needed");
+    assert!(error.to_string().ends_with(&said), "{error}");
 }
 
 #[test]
@@ -189,14 +129,5 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
         let _ = reading(&bytes);
-    }
-
-    #[test]
-    fn a_random_overwrite_is_noticed(from in 0_usize..1000, with in proptest::collection::vec(any::<u8>(), 1..64)) {
-        let (_dir, bytes) = written();
-        let mut changed = bytes.clone();
-        let from = from % (bytes.len() - with.len());
-        changed[from..from + with.len()].copy_from_slice(&with);
-        prop_assert!(changed == bytes || reading(&changed).is_err());
     }
 }
