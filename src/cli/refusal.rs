@@ -41,14 +41,23 @@ impl Refusal {
         refusal
     }
 
-    /// Somebody else runs it.
-    pub(super) fn held(owner: &Owner) -> Self {
+    /// Somebody else runs it; `program` is what a command to type begins with.
+    pub(super) fn held(owner: &Owner, program: &str) -> Self {
         let Owner { run, user, host, pid, since, .. } = owner;
         Self::new(
             Exit::Locked,
             format!("run {run} is under way: {user}@{host}, process {pid}, since {since:.0}"),
         )
-        .hint(format!("see what it does: migrate status {run}"))
+        .hint(format!("see what it does: {program} status {run}"))
+    }
+
+    /// The run could not be claimed.
+    pub(super) fn locked(error: &LockError, program: &str) -> Self {
+        match error {
+            LockError::Held { owner: Some(owner), .. } => Self::held(owner, program),
+            LockError::Held { owner: None, .. } => Self::because(Exit::Locked, error),
+            LockError::Unusable { .. } => Self::because(Exit::JournalNotWritten, error),
+        }
     }
 
     /// Points to a page of `migrate explain`.
@@ -63,6 +72,15 @@ impl Refusal {
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
+    }
+
+    /// Carries a command out in a runtime of its own. What it left running ends with the process: after a second Ctrl-C
+    /// nobody waits for a thread that still copies a file.
+    pub(super) fn settled(work: impl Future<Output = Result<Exit, Self>>) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let exit = Self::told(runtime.block_on(work));
+        runtime.shutdown_background();
+        Ok(exit)
     }
 
     /// Says it on standard error; the end of every command that may be refused.
@@ -86,20 +104,9 @@ impl From<JournalError> for Refusal {
     }
 }
 
-impl From<LockError> for Refusal {
-    fn from(error: LockError) -> Self {
-        match &error {
-            LockError::Held { owner: Some(owner), .. } => Self::held(owner),
-            LockError::Held { owner: None, .. } => Self::because(Exit::Locked, &error),
-            LockError::Unusable { .. } => Self::because(Exit::JournalNotWritten, &error),
-        }
-    }
-}
-
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::Lock(error) => error.into(),
             EngineError::Journal(error) => error.into(),
             EngineError::Rewrites(_) => Self::because(Exit::Drift, &error)
                 .hint("what has begun can not be rewritten: undo the edit, or roll the run back"),

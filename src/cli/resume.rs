@@ -7,9 +7,11 @@ use super::disk::Disk;
 use super::refusal::Refusal;
 use super::run::{engine_settings, finish};
 use super::runs::Found;
+use super::settings::operator;
 use super::world::{Ground, Purpose};
 use super::{Exit, Global, narrate, validate};
-use crate::engine::{self, Goal};
+use crate::clock::Clock;
+use crate::engine::{self, Claim, Goal};
 use crate::plan::{Plan, PlannedStep, prepare};
 use crate::run::StepId;
 use crate::sandbox::Scenario;
@@ -31,8 +33,7 @@ pub struct Args {
 impl Args {
     /// Runs it on.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let runtime = tokio::runtime::Runtime::new()?;
-        Ok(Refusal::told(runtime.block_on(self.resume(global))))
+        Refusal::settled(self.resume(global))
     }
 
     async fn resume(&self, global: &Global) -> Result<Exit, Refusal> {
@@ -64,12 +65,15 @@ pub(super) async fn take_up(
     edited: Option<(Plan, String)>,
     wait: bool,
 ) -> Result<Exit, Refusal> {
-    if let Some(owner) = &found.owner {
-        return Err(Refusal::held(owner));
-    }
+    let plan = found.reading.state.plan();
+    let claim =
+        Claim::take(&global.state_dir, &plan.wave, &found.run, &operator(), Clock::system().now())
+            .map_err(|error| Refusal::locked(&error, &global.program()))?;
+    // Whoever held it until now has gone on meanwhile.
+    let found = &Found::read(&global.state_dir, Some(found.run.as_str()))?;
     let ground = ground(found, edited.as_ref().map(|(plan, _)| plan)).await?;
     let settings = engine_settings(global, &ground, wait);
-    let ended = engine::resume(settings, &found.run, goal, edited).await;
+    let ended = engine::resume(claim, settings, goal, edited).await;
     finish(global, ground, &found.run, ended).await
 }
 

@@ -23,8 +23,7 @@ pub struct Args {
 impl Args {
     /// Rolls it back.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let runtime = tokio::runtime::Runtime::new()?;
-        Ok(Refusal::told(runtime.block_on(self.roll_back(global))))
+        Refusal::settled(self.roll_back(global))
     }
 
     async fn roll_back(&self, global: &Global) -> Result<Exit, Refusal> {
@@ -32,9 +31,8 @@ impl Args {
         let state = &found.reading.state;
         let program = global.program();
         if let Some(owner) = &found.owner {
-            return Err(
-                Refusal::held(owner).hint(format!("end it first: {program} abort {}", found.run))
-            );
+            return Err(Refusal::held(owner, &program)
+                .hint(format!("end it first: {program} abort {}", found.run)));
         }
         if let Some(step) = &state.crossed {
             let message =

@@ -10,7 +10,7 @@ use super::settings::operator;
 use super::world::{Ground, Purpose, scenario};
 use super::{Exit, Global, narrate, runs, validate};
 use crate::clock::Clock;
-use crate::engine::{self, Ended, EngineError, run_dir};
+use crate::engine::{self, Claim, Ended, EngineError, run_dir};
 use crate::journal;
 use crate::plan::{Plan, prepare};
 use crate::report::{self, Overview};
@@ -57,8 +57,7 @@ impl Args {
         let prepared = prepare(&name, &Disk, CATALOGUE);
         validate::report(&prepared, global);
         let Some(plan) = prepared.plan else { return Ok(Exit::InvalidRunbook) };
-        let runtime = tokio::runtime::Runtime::new()?;
-        Ok(Refusal::told(runtime.block_on(async {
+        Refusal::settled(async {
             let runbook = runs::absolute(&self.runbook)?;
             if self.dry_run {
                 let scenario = self.scenario(&runbook)?;
@@ -68,7 +67,7 @@ impl Args {
             } else {
                 self.start(global, plan, runbook).await
             }
-        })))
+        })
     }
 
     fn scenario(&self, runbook: &Path) -> Result<Option<crate::sandbox::Scenario>, Refusal> {
@@ -78,10 +77,9 @@ impl Args {
     async fn start(&self, global: &Global, plan: Plan, runbook: PathBuf) -> Result<Exit, Refusal> {
         let run = new_id(&plan);
         let dir = runs::absolute(&run_dir(&global.state_dir, &run))?;
-        let wave = global.state_dir.join("waves").join(format!("{}.lock", plan.wave));
-        if let Some(owner) = journal::holder(&wave) {
-            return Err(Refusal::held(&owner));
-        }
+        let claim =
+            Claim::take(&global.state_dir, &plan.wave, &run, &operator(), Clock::system().now())
+                .map_err(|error| Refusal::locked(&error, &global.program()))?;
         warn_of_unfinished(global, &plan, self.sandbox);
         let header = Header {
             format: journal::FORMAT,
@@ -105,7 +103,7 @@ impl Args {
             die_after: self.die_after,
             ..engine_settings(global, &ground, self.wait)
         };
-        let ended = engine::start(settings, header).await;
+        let ended = engine::start(claim, settings, header).await;
         finish(global, ground, &run, ended).await
     }
 }

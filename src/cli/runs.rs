@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Exit;
 use super::refusal::Refusal;
+use super::settings::program;
 use crate::engine::run_dir;
 use crate::journal::{self, Owner, Reading};
 use crate::run::{RunId, StepId};
@@ -40,7 +41,7 @@ pub(super) fn find(state_dir: &Path, typed: Option<&str>) -> Result<RunId, Refus
         return match open.as_slice() {
             [only] => Ok(only.clone()),
             [] => Err(Refusal::usage(format!("no unfinished run under {}", state_dir.display()))
-                .hint("list every run: migrate status --all")),
+                .hint(format!("list every run: {} status --all", program(state_dir)))),
             _ => Err(Refusal::usage(format!("which run? {}", list(&open)))),
         };
     };
@@ -56,7 +57,7 @@ pub(super) fn find(state_dir: &Path, typed: Option<&str>) -> Result<RunId, Refus
         [only] => Ok(only.clone()),
         [] => {
             Err(Refusal::usage(format!("no run or wave `{typed}` under {}", state_dir.display()))
-                .hint("list every run: migrate status --all"))
+                .hint(format!("list every run: {} status --all", program(state_dir))))
         }
         _ => Err(Refusal::usage(format!("`{typed}` begins several runs: {}", list(&meant)))),
     }

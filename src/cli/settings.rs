@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Global, can_ask};
 use crate::diagnostic::redact::Redactor;
-use crate::report::{Detail, JsonLines, Line, Output, Overview, Plain, Style, Terminal};
+use crate::report::{Detail, JsonLines, Line, Output, Overview, Plain, Style, Terminal, typed};
 use crate::run::{Operator, Sink};
 
 /// Who types, as the operating system names them; a label, not a proof of identity.
@@ -15,6 +15,16 @@ pub(super) fn operator() -> Operator {
     let user = named.filter(|name| !name.is_empty()).unwrap_or_else(by_number);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Operator { user, host }
+}
+
+/// What a command to type begins with, so that it finds this state folder.
+pub(super) fn program(state_dir: &Path) -> String {
+    let by_environment = std::env::var_os("MIGRATE_STATE_DIR").is_some_and(|dir| dir == state_dir);
+    if by_environment || state_dir.as_os_str() == ".migrate" {
+        "migrate".to_owned()
+    } else {
+        format!("migrate --state-dir {}", typed(&state_dir.display().to_string()))
+    }
 }
 
 /// Name of the process's user where no environment says it, as under cron and in containers.
@@ -85,13 +95,7 @@ impl Global {
 
     /// What every command that is to be typed begins with, so that it finds the same state folder.
     pub(super) fn program(&self) -> String {
-        let by_environment =
-            std::env::var_os("MIGRATE_STATE_DIR").is_some_and(|dir| dir == self.state_dir);
-        if by_environment || self.state_dir.as_os_str() == ".migrate" {
-            "migrate".to_owned()
-        } else {
-            format!("migrate --state-dir {}", self.state_dir.display())
-        }
+        program(&self.state_dir)
     }
 
     /// Whether a person can be asked before something that can not be taken back lightly.

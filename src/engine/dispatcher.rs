@@ -26,6 +26,8 @@ use crate::steps::Granted;
 
 /// How often the inbox is looked at, and sinks are told that time passes. Real time.
 const TICK: Duration = Duration::from_millis(250);
+/// How long the engine's end waits for tasks that a second signal cut off. Real time.
+const LAST_BREATH: Duration = Duration::from_millis(500);
 /// Inputs that share one sync at most.
 const BATCH: usize = 1024;
 
@@ -78,22 +80,15 @@ struct Ears {
 /// Drives a run until it ends or can not go on by itself.
 pub(super) async fn run(
     settings: Settings,
-    dir: PathBuf,
-    journal: Journal,
-    state: RunState,
+    signals: Signals,
+    (dir, journal, state): (PathBuf, Journal, RunState),
     opening: Vec<Event>,
     goal: &Goal,
 ) -> Result<Ended, EngineError> {
     let (to, messages) = mpsc::unbounded_channel();
     let (people_to, people) = mpsc::unbounded_channel();
     let (notes_to, notes) = mpsc::unbounded_channel();
-    let mut ears = Ears {
-        messages,
-        people,
-        notes,
-        signals: Signals::listen().map_err(EngineError::Signals)?,
-        ticks: tokio::time::interval(TICK),
-    };
+    let mut ears = Ears { messages, people, notes, signals, ticks: tokio::time::interval(TICK) };
     let mut busy = settings.world.clock.busy();
     let mut dispatcher = Dispatcher {
         settings,
@@ -125,7 +120,8 @@ pub(super) async fn run(
     }
     dispatcher.cancel.cancel();
     dispatcher.end.cancel();
-    dispatcher.tasks.shutdown().await;
+    // A task that never comes up for breath is left to the end of the process.
+    let _ = tokio::time::timeout(LAST_BREATH, dispatcher.tasks.shutdown()).await;
     let Dispatcher { journal, state, .. } = dispatcher;
     Ok(Ended { finish: run::finish(&state), head: journal.head().clone(), state })
 }
@@ -203,6 +199,10 @@ impl Dispatcher {
             News::Signal(stop) if self.stopping.is_some() => self.stop_now(stop),
             News::Signal(stop) => {
                 self.stopping = Some(stop);
+                let now = self.settings.world.clock.now();
+                for sink in &mut self.settings.sinks {
+                    sink.on_stopping(now, stop, &self.state);
+                }
                 self.handle(vec![Message::plain(Input::Stop(stop))])
             }
             News::Woke => {

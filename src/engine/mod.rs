@@ -24,15 +24,18 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use dry_run::{DryStep, Shown, dry_run};
+
+use signals::Signals;
 
 use crate::journal::{Head, Journal, JournalError, Lock, LockError, Owner};
 use crate::plan::Plan;
 use crate::run::{
     Event, Finish, Header, IllegalFact, Operator, PersonRequest, Question, Record, RunId, RunState,
-    Sink, StepId, StepState, finish,
+    Sink, StepId, StepState, WaveName, finish,
 };
 use crate::steps::World;
 
@@ -74,9 +77,6 @@ pub struct Ended {
 /// The engine could not begin, or lost its journal.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Somebody else runs it.
-    #[error(transparent)]
-    Lock(#[from] LockError),
     /// The journal can not be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -105,24 +105,42 @@ pub fn run_dir(state_dir: &Path, run: &RunId) -> PathBuf {
     state_dir.join("runs").join(run.as_str())
 }
 
-fn take_locks(settings: &Settings, run: &RunId) -> Result<[Lock; 2], LockError> {
-    let owner = Owner::this_process(
-        run.clone(),
-        settings.operator.user.clone(),
-        settings.operator.host.clone(),
-        settings.world.clock.now(),
-    );
-    let wave = format!("{}.lock", settings.world.plan.wave);
-    Ok([
-        Lock::take(&settings.state_dir.join("waves").join(wave), &owner)?,
-        Lock::take(&run_dir(&settings.state_dir, run).join("lock"), &owner)?,
-    ])
+/// A run and its wave, held by this process until this is dropped. Taken before anything is prepared for the run, so that
+/// whoever comes second is told at once and has changed nothing.
+#[derive(Debug)]
+pub struct Claim {
+    run: RunId,
+    _locks: [Lock; 2],
 }
 
-/// Begins a run.
-pub async fn start(mut settings: Settings, header: Header) -> Result<Ended, EngineError> {
-    let dir = run_dir(&settings.state_dir, &header.run);
-    let _locks = take_locks(&settings, &header.run)?;
+impl Claim {
+    /// Takes the locks or says who has them.
+    pub fn take(
+        state_dir: &Path,
+        wave: &WaveName,
+        run: &RunId,
+        operator: &Operator,
+        since: Timestamp,
+    ) -> Result<Self, LockError> {
+        let Operator { user, host } = operator.clone();
+        let owner = Owner::this_process(run.clone(), user, host, since);
+        let wave = state_dir.join("waves").join(format!("{wave}.lock"));
+        let locks = [
+            Lock::take(&wave, &owner)?,
+            Lock::take(&run_dir(state_dir, run).join("lock"), &owner)?,
+        ];
+        Ok(Self { run: run.clone(), _locks: locks })
+    }
+}
+
+/// Begins the claimed run.
+pub async fn start(
+    claim: Claim,
+    mut settings: Settings,
+    header: Header,
+) -> Result<Ended, EngineError> {
+    let signals = Signals::listen().map_err(EngineError::Signals)?;
+    let dir = run_dir(&settings.state_dir, &claim.run);
     let at = settings.world.clock.now();
     let first = Record { seq: 0, at, event: Event::RunStarted(Box::new(header)) };
     let state = RunState::begin(&first)?;
@@ -131,7 +149,7 @@ pub async fn start(mut settings: Settings, header: Header) -> Result<Ended, Engi
         sink.on_record(&first, &state);
     }
     rehearse_death(&settings, &mut journal);
-    dispatcher::run(settings, dir, journal, state, Vec::new(), &Goal::Forward).await
+    dispatcher::run(settings, signals, (dir, journal, state), Vec::new(), &Goal::Forward).await
 }
 
 fn rehearse_death(settings: &Settings, journal: &mut Journal) {
@@ -140,15 +158,15 @@ fn rehearse_death(settings: &Settings, journal: &mut Journal) {
     }
 }
 
-/// Takes a run up again, forward or back. `edited` replaces the plan; steps that have begun must be the same in it.
+/// Takes the claimed run up again, forward or back. `edited` replaces the plan; steps that have begun must be the same in it.
 pub async fn resume(
+    claim: Claim,
     settings: Settings,
-    run: &RunId,
     goal: &Goal,
     edited: Option<(Plan, String)>,
 ) -> Result<Ended, EngineError> {
-    let dir = run_dir(&settings.state_dir, run);
-    let _locks = take_locks(&settings, run)?;
+    let signals = Signals::listen().map_err(EngineError::Signals)?;
+    let dir = run_dir(&settings.state_dir, &claim.run);
     let (mut journal, state) = Journal::open(&dir, settings.world.clock.now())?;
     rehearse_death(&settings, &mut journal);
     if state.ended.is_some() && *goal == Goal::Forward {
@@ -163,7 +181,7 @@ pub async fn resume(
         operator: settings.operator.clone(),
         tool: env!("CARGO_PKG_VERSION").to_owned(),
     });
-    dispatcher::run(settings, dir, journal, state, opening, goal).await
+    dispatcher::run(settings, signals, (dir, journal, state), opening, goal).await
 }
 
 /// Steps that have begun and do not wait for an operator must stand in the edited plan as they stood.

@@ -133,12 +133,21 @@ impl Lab {
         }
     }
 
+    fn claim(&self) -> Claim {
+        self.claim_as("run-1").expect("it is free")
+    }
+
+    fn claim_as(&self, run: &str) -> Result<Claim, LockError> {
+        let (dir, wave) = (self.dir.path(), &self.plan.wave);
+        Claim::take(dir, wave, &run.into(), &Self::operator(), self.clock.now())
+    }
+
     async fn start(&self) -> Ended {
-        start(self.settings(), self.header()).await.expect("the engine runs")
+        start(self.claim(), self.settings(), self.header()).await.expect("the engine runs")
     }
 
     async fn resume(&self) -> Ended {
-        resume(self.settings(), &"run-1".into(), &Goal::Forward, None).await.expect("it resumes")
+        resume(self.claim(), self.settings(), &Goal::Forward, None).await.expect("it resumes")
     }
 
     fn says(&self, id: &str, by: &str, request: Request) {
@@ -252,11 +261,11 @@ async fn what_is_left_of_the_window_is_kept_for_going_back() {
     assert_eq!(count(&events(&lab.run_dir()), |e| matches!(e, Event::Intent { .. })), 0);
 }
 
-#[tokio::test]
-async fn a_second_run_of_the_wave_is_refused_and_told_by_whom() {
+#[test]
+fn a_second_run_of_the_wave_is_refused_and_told_by_whom() {
     let lab = Lab::new(vec![tell("a", &[])]);
-    let _held = take_locks(&lab.settings(), &"run-0".into()).expect("nobody else");
-    let refused = start(lab.settings(), lab.header()).await.expect_err("it is held");
+    let _held = lab.claim_as("run-0").expect("nobody else");
+    let refused = lab.claim_as("run-1").expect_err("it is held");
     let text = refused.to_string();
     assert!(text.contains("run-0") && text.contains("ada@jump-1"), "{text}");
 }
@@ -320,9 +329,9 @@ async fn a_rollback_takes_nothing_back_twice_and_is_final() {
     let lab = Lab::new(vec![tell("a", &[]), check_that_fails("verify", &[0])]);
     lab.start().await;
     let back = Goal::RollBack("asked for".to_owned());
-    let ended = resume(lab.settings(), &"run-1".into(), &back, None).await.expect("it goes back");
+    let ended = resume(lab.claim(), lab.settings(), &back, None).await.expect("it goes back");
     assert_eq!(ended.finish, Finish::RolledBack);
-    let again = resume(lab.settings(), &"run-1".into(), &back, None).await.expect("nothing to do");
+    let again = resume(lab.claim(), lab.settings(), &back, None).await.expect("nothing to do");
     assert_eq!(again.finish, Finish::RolledBack);
 }
 
@@ -356,7 +365,7 @@ async fn a_question_expires_although_something_else_was_due_earlier() {
         rollback_reserve: Duration::ZERO,
     });
     let settings = Settings { wait_for_people: true, ..lab.settings() };
-    let ended = start(settings, lab.header()).await.expect("the engine runs");
+    let ended = start(lab.claim(), settings, lab.header()).await.expect("the engine runs");
     assert_eq!(
         ended.state.steps[0].failure.as_ref().map(|it| it.class),
         Some(crate::run::FailureClass::Refused)

@@ -5,7 +5,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::output::Output;
-use crate::run::{ProgressNote, Record, RunState, Sink};
+use super::waits::under_way;
+use crate::run::{ProgressNote, Record, RunState, Sink, Stop};
 
 /// Raised when a line changes so that a reader has to know.
 pub const VERSION: u32 = 1;
@@ -46,6 +47,11 @@ impl Sink for JsonLines {
         self.value(
             &json!({ "progress": { "step": note.step, "text": note.text, "amount": amount } }),
         );
+    }
+
+    fn on_stopping(&mut self, _now: Timestamp, stop: Stop, state: &RunState) {
+        let waits_for: Vec<_> = under_way(state).map(|(planned, _)| &planned.id).collect();
+        self.value(&json!({ "stopping": { "stop": stop, "waits_for": waits_for } }));
     }
 
     fn on_tick(&mut self, _now: Timestamp, _state: &RunState) {}

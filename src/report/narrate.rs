@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use super::line::Paint;
 use super::phrase;
 use super::row::Row;
+use super::waits::under_way;
 use crate::clock::since;
 use crate::run::{
     Event, Evidence, FailureClass, PersonRequest, Record, RecordedEffect, Request, Resolution,
-    RunId, RunState, StepError, StepId, Waiting,
+    RunId, RunState, StepError, StepId, StepState, Stop, Waiting,
 };
 
 /// How much is told.
@@ -85,16 +86,75 @@ fn of_run(event: &Event, state: &RunState) -> Row {
             "the point of no return is crossed; rollback is refused from here on",
         ),
         Event::RollbackStarted { why } => Row::new(None, "rollback", Paint::Warn, why),
-        Event::RunStopped { stop } => {
-            let text = phrase::stop(*stop);
-            Row::new(None, "stopped", Paint::Warn, text)
-        }
+        Event::RunStopped { stop } => stopped(*stop, state),
         Event::RunEnded { ending } => {
             let (text, paint) = phrase::ending(*ending);
             Row::new(None, "ended", paint, text)
         }
         _ => unreachable!("only called with facts of the run"),
     }
+}
+
+/// Steps named in one row; a wave of 200 must not fill the screen.
+const NAMED: usize = 6;
+
+/// `files (files.sync), lag (replication.wait) and 3 more`; none when nothing is under way.
+fn who(state: &RunState) -> Option<String> {
+    let names: Vec<_> = under_way(state)
+        .map(|(planned, own)| match own.state {
+            StepState::Undoing => format!("the undo of {}", planned.id),
+            _ => format!("{} ({})", planned.id, planned.uses),
+        })
+        .collect();
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(NAMED) {
+        _ if names.is_empty() => None,
+        Some(more) if more > 0 => Some(format!("{shown} and {more} more")),
+        _ => Some(shown),
+    }
+}
+
+/// Effects whose outcome nobody has seen.
+fn in_doubt(state: &RunState) -> Vec<String> {
+    let steps = state.header.plan.steps.iter().zip(&state.steps);
+    steps
+        .flat_map(|(planned, own)| {
+            own.in_doubt()
+                .map(|effect| format!("{}: {}", planned.id, phrase::intent(&effect.intent)))
+        })
+        .collect()
+}
+
+/// A signal has just asked for a stop: what it waits for, and what a second signal does.
+pub(super) fn stopping(stop: Stop, state: &RunState) -> Row {
+    let by = match stop {
+        Stop::Terminated => "terminate (SIGTERM)",
+        _ => "interrupt (Ctrl-C, or a closed terminal)",
+    };
+    let row = |text| Row::new(None, "stopping", Paint::Warn, text);
+    let Some(who) = who(state) else {
+        return row(format!("asked to {by}; nothing is under way"));
+    };
+    row(format!("asked to {by}; no step starts any more; waits for a safe point of {who}")).below([
+        "a second signal waits for nothing: what was not seen to end stays in doubt until `resume`"
+            .to_owned(),
+    ])
+}
+
+/// The engine has stopped. Where something is still under way nobody waited for it.
+fn stopped(stop: Stop, state: &RunState) -> Row {
+    let row = |text| Row::new(None, "stopped", Paint::Warn, text);
+    let Some(who) = who(state) else {
+        return row(phrase::stop(stop).to_owned());
+    };
+    let row = row(format!("at once, not waiting for {who}"));
+    let doubts = in_doubt(state);
+    if doubts.is_empty() {
+        return row.below(["nothing is in doubt: no change was under way".to_owned()]);
+    }
+    let more = doubts.len().saturating_sub(NAMED);
+    let doubts = doubts.into_iter().take(NAMED).map(|doubt| format!("in doubt: {doubt}"));
+    row.below(doubts).below((more > 0).then(|| format!("in doubt: {more} more")))
 }
 
 fn approve(run: &RunId, step: &StepId) -> String {
@@ -191,6 +251,10 @@ fn of_step(record: &Record, state: &RunState) -> Option<Row> {
             let until = question.expires.map(|at| format!(", until {}", phrase::moment(at)));
             let needs =
                 format!("needs {} of {from}{}", question.approvers, until.unwrap_or_default());
+            if state.header.assume_yes && state.header.sandbox {
+                let text = format!("{} ({needs}); --yes answers", question.ask);
+                return Some(Row::new(Some(step), "asks", Paint::Plain, text));
+            }
             Row::new(Some(step), "asks", Paint::Warn, format!("{} ({needs})", question.ask))
                 .command("yes", approve(run, step))
                 .command("no", format!("{} --refuse", approve(run, step)))

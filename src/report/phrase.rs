@@ -114,7 +114,7 @@ pub(super) fn intent(intent: &Intent) -> String {
 }
 
 /// A word as a shell takes it: `'switch[crm]'`.
-pub(super) fn typed(word: &str) -> String {
+pub fn typed(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
     if word.chars().all(plain) {
         word.to_owned()

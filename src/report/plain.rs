@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::narrate::{Detail, narrate};
+use super::narrate::{Detail, narrate, stopping};
 use super::output::Output;
 use super::row::Layout;
 use super::waits::{Notes, pressing};
-use crate::run::{ProgressNote, Record, RunState, Sink};
+use crate::run::{ProgressNote, Record, RunState, Sink, Stop};
 
 /// Without a fact for so long in real time, a heartbeat says why.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -64,6 +64,11 @@ impl Sink for Plain {
 
     fn on_progress(&mut self, note: &ProgressNote, _state: &RunState) {
         self.notes.keep(note);
+    }
+
+    fn on_stopping(&mut self, now: Timestamp, stop: Stop, state: &RunState) {
+        self.output.page(&self.layout.lines(now, &stopping(stop, state), state));
+        self.last_line = Instant::now();
     }
 
     fn on_tick(&mut self, now: Timestamp, state: &RunState) {

@@ -11,12 +11,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::line::{Line, Style};
-use super::narrate::{Detail, narrate};
+use super::narrate::{Detail, narrate, stopping};
 use super::output::Output;
 use super::row::Layout;
 use super::waits::{Notes, pressing};
 use crate::diagnostic::redact::Redactor;
-use crate::run::{Event, ProgressNote, Record, RunState, Sink, StepId, StepState};
+use crate::run::{Event, ProgressNote, Record, RunState, Sink, StepId, StepState, Stop};
 
 /// More bars would push the rows off a small screen.
 const BARS: usize = 6;
@@ -151,6 +151,12 @@ impl Sink for Terminal {
         bar.set_position(done);
         let text = note.text.replace(&self.base, "");
         bar.set_message(self.redactor.redact(&text).into_owned());
+    }
+
+    fn on_stopping(&mut self, now: Timestamp, stop: Stop, state: &RunState) {
+        for line in self.layout.lines(now, &stopping(stop, state), state) {
+            self.show(&line);
+        }
     }
 
     fn on_tick(&mut self, now: Timestamp, state: &RunState) {

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use super::pauses::{TakenBack, pauses};
 use super::phrase;
 use crate::clock::since;
-use crate::run::{ProgressNote, RunState, StepId, StepState, Waiting};
+use crate::plan::PlannedStep;
+use crate::run::{ProgressNote, RunState, StepId, StepRecord, StepState, Waiting};
 
 /// The last note of every running step.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ impl Notes {
 
     /// Forgets steps that no longer run.
     pub(super) fn prune(&mut self, state: &RunState) {
-        self.0.retain(|step, _| state.step(step).is_some_and(|step| under_way(&step.state)));
+        self.0.retain(|step, _| state.step(step).is_some_and(|step| is_under_way(&step.state)));
     }
 
     /// Every step that runs or waits, with the reason, in the order of the plan.
@@ -55,8 +56,14 @@ impl Notes {
     }
 }
 
-const fn under_way(state: &StepState) -> bool {
+const fn is_under_way(state: &StepState) -> bool {
     matches!(state, StepState::Running(_) | StepState::Undoing)
+}
+
+/// Steps that are being carried out or taken back, in the order of the plan.
+pub(super) fn under_way(state: &RunState) -> impl Iterator<Item = (&PlannedStep, &StepRecord)> {
+    let steps = state.header.plan.steps.iter().zip(&state.steps);
+    steps.filter(|(_, own)| is_under_way(&own.state))
 }
 
 fn waiting(now: Timestamp, waiting: &Waiting) -> String {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Record, RunState, StepId};
+use super::{Record, RunState, StepId, Stop};
 
 /// One line about long work, and how far it is. Never journalled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub trait Sink: Send {
     /// Progress of a running step.
     fn on_progress(&mut self, note: &ProgressNote, state: &RunState) {
         let _ = (note, state);
+    }
+    /// A signal asked the run to stop. No fact yet: said at once, while what is under way comes to a safe point.
+    fn on_stopping(&mut self, now: Timestamp, stop: Stop, state: &RunState) {
+        let _ = (now, stop, state);
     }
     /// Time passes; for heartbeats and bars.
     fn on_tick(&mut self, now: Timestamp, state: &RunState) {
