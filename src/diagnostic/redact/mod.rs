@@ -4,7 +4,10 @@
 //! and every sink writes through a [`RedactingWriter`]. Code above must still not format a secret: the net only knows
 //! what was resolved in this process.
 
+mod known;
+mod parts;
 mod pattern;
+mod spelling;
 mod writer;
 
 use std::borrow::Cow;
@@ -18,7 +21,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
 use crate::plan::SecretRef;
-use pattern::Pattern;
+use known::Known;
+use parts::parts;
 pub use writer::RedactingWriter;
 
 /// What stands where a secret stood.
@@ -64,6 +68,22 @@ impl Secrets {
         self.redactor.clone()
     }
 
+    /// Knows every secret that stands in the environment or in a file before anybody asks for it: an answer of a server
+    /// may hold one that this process has not needed yet. What can not be read is said when it is asked for.
+    pub fn look_ahead(&self) {
+        for reference in self.references.values() {
+            let value = match reference {
+                SecretRef::Env(variable) => std::env::var(variable).ok(),
+                SecretRef::File(path) => std::fs::read_to_string(self.base.join(path)).ok(),
+                SecretRef::Command(_) | SecretRef::KeyVault(_) => None,
+            };
+            if let Some(value) = value {
+                // Too short a value is refused when it is asked for.
+                let _ = self.redactor.register(&SecretString::from(one_newline_less(value)));
+            }
+        }
+    }
+
     /// The secret of that name. The error names the reference, never a value.
     pub async fn get(&self, name: &str) -> Result<SecretString, String> {
         let mut resolved = self.resolved.lock().await;
@@ -82,6 +102,17 @@ impl Secrets {
         Ok(secret)
     }
 
+    /// The environment variables that hold secrets.
+    fn variables(&self) -> Vec<&str> {
+        let mut variables = Vec::new();
+        for reference in self.references.values() {
+            if let SecretRef::Env(variable) = reference {
+                variables.push(variable.as_str());
+            }
+        }
+        variables
+    }
+
     async fn resolve(&self, reference: &SecretRef) -> Result<String, String> {
         match reference {
             SecretRef::Env(variable) => std::env::var(variable)
@@ -92,7 +123,7 @@ impl Secrets {
                     .await
                     .map_err(|error| format!("file {} can not be read: {error}", path.display()))
             }
-            SecretRef::Command(argv) => printed_by(argv).await,
+            SecretRef::Command(argv) => printed_by(argv, &self.variables()).await,
             SecretRef::KeyVault(url) => Err(format!(
                 "Key Vault references are not supported yet ({}); use `command: [az, keyvault, secret, show, …]`",
                 url.split('?').next().unwrap_or_default()
@@ -101,12 +132,17 @@ impl Secrets {
     }
 }
 
-/// Standard output of a command; its standard error is not shown, it may quote the secret.
-async fn printed_by(argv: &[String]) -> Result<String, String> {
+/// Standard output of a command; its standard error is not shown, it may quote the secret. It gets the environment but
+/// for what holds other secrets.
+async fn printed_by(argv: &[String], without: &[&str]) -> Result<String, String> {
     let [program, arguments @ ..] = argv else {
         return Err("`command` is an empty list".to_owned());
     };
-    let child = tokio::process::Command::new(program)
+    let mut command = tokio::process::Command::new(program);
+    for variable in without {
+        command.env_remove(variable);
+    }
+    let child = command
         .args(arguments)
         .stdin(Stdio::null())
         .stderr(Stdio::null())
@@ -135,7 +171,7 @@ fn one_newline_less(mut value: String) -> String {
 
 /// Replaces every known secret by [`MASK`]. Clones share what they know.
 #[derive(Debug, Clone, Default)]
-pub struct Redactor(Arc<RwLock<Vec<Pattern>>>);
+pub struct Redactor(Arc<RwLock<Known>>);
 
 impl Redactor {
     /// Knows this value from now on. A value too short to be told from ordinary text is an error.
@@ -147,12 +183,8 @@ impl Redactor {
             ));
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        // Sinks see one line at a time, so each line of a key file must be recognised by itself.
-        let lines = value.lines().filter(|line| line.chars().count() >= 2 * SHORTEST);
-        for text in std::iter::once(value).chain(lines) {
-            if !known.iter().any(|pattern| pattern.is_for(text)) {
-                known.push(Pattern::new(text));
-            }
+        for part in parts(value) {
+            known.add(&part);
         }
         Ok(())
     }
@@ -168,29 +200,24 @@ impl Redactor {
     /// The same for bytes of any encoding.
     pub fn redact_bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut clean: Option<Vec<u8>> = None;
-        let (mut at, mut copied) = (0, 0);
-        while at < text.len() {
-            let longest = known
-                .iter()
-                .filter_map(|pattern| pattern.found(text, copied, at))
-                .max_by_key(|hit| hit.end);
-            let Some(hit) = longest else {
-                at += 1;
-                continue;
-            };
-            let out = clean.get_or_insert_default();
-            out.extend_from_slice(&text[copied..hit.start]);
-            out.extend_from_slice(MASK.as_bytes());
-            (at, copied) = (hit.end, hit.end);
+        let hidden = known.found(text);
+        if hidden.is_empty() {
+            return Cow::Borrowed(text);
         }
-        match clean {
-            None => Cow::Borrowed(text),
-            Some(mut out) => {
-                out.extend_from_slice(&text[copied..]);
-                Cow::Owned(out)
-            }
+        let (mut clean, mut copied) = (Vec::with_capacity(text.len()), 0);
+        for hit in hidden {
+            clean.extend_from_slice(&text[copied..hit.start]);
+            clean.extend_from_slice(MASK.as_bytes());
+            copied = hit.end;
         }
+        clean.extend_from_slice(&text[copied..]);
+        Cow::Owned(clean)
+    }
+
+    /// How many bytes of text the longest secret may take in its longest spelling. What is cut out of a longer text
+    /// must be read so much further, or half a secret is left that nothing recognises.
+    pub fn reach(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).reach()
     }
 }
 

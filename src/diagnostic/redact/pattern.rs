@@ -1,208 +1,164 @@
 //! One secret in every shape it may take in text.
 //!
-//! Escapes are matched byte by byte, so any mixture of them is found: libraries disagree on which characters they
-//! percent-encode or escape. Base64 and hex are compared as the fixed texts they give. Nothing here ever prints a value.
+//! A shape is a sequence of bytes: the secret itself, its hex, its base64 at each of the three places in a group. Each is
+//! matched through [`spelling`](super::spelling), so any mixture of escapes is found: libraries disagree on which
+//! characters they escape. Hex and base64 may be wrapped into lines. Nothing here ever prints a value.
 
 use std::fmt;
 use std::ops::Range;
 
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
+use super::spelling::{Unit, is_special, units};
 use crate::run::hex;
 
-/// A secret and the texts it becomes when it is encoded as a whole.
-pub(super) struct Pattern {
+/// A sequence of bytes that gives a secret away.
+pub(super) struct Shape {
     bytes: Vec<u8>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
     /// Lower case; compared without regard to case.
-    hex: Vec<u8>,
-    base64: Vec<Base64Core>,
+    Hex,
+    Base64 {
+        /// The character before also holds bits of the secret.
+        mixed_before: bool,
+        /// The character after also holds bits of the secret.
+        mixed_after: bool,
+    },
 }
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pattern([secret])")
+        f.write_str("Shape([secret])")
     }
 }
 
-/// The characters of a base64 text that depend on the secret alone, whatever stands around it.
-struct Base64Core {
-    text: Vec<u8>,
-    /// The character before also holds bits of the secret.
-    mixed_before: bool,
-    /// The character after also holds bits of the secret.
-    mixed_after: bool,
+/// The shapes of one text.
+pub(super) fn shapes(secret: &str) -> impl Iterator<Item = Shape> + use<'_> {
+    let bytes = secret.as_bytes();
+    let plain = Shape { bytes: bytes.to_vec(), kind: Kind::Plain };
+    let hex = Shape { bytes: hex(bytes).into_bytes(), kind: Kind::Hex };
+    let base64 = (0..3).flat_map(move |offset| {
+        let standard = base64(bytes, offset, &STANDARD_NO_PAD);
+        let url_safe = base64(bytes, offset, &URL_SAFE_NO_PAD);
+        let differs = standard.bytes != url_safe.bytes;
+        std::iter::once(standard).chain(differs.then_some(url_safe))
+    });
+    [plain, hex].into_iter().chain(base64)
 }
 
-impl Pattern {
-    pub(super) fn new(secret: &str) -> Self {
-        let bytes = secret.as_bytes().to_vec();
-        let base64 = (0..3)
-            .flat_map(|offset| {
-                [STANDARD_NO_PAD, URL_SAFE_NO_PAD]
-                    .map(|engine| Base64Core::new(&bytes, offset, &engine))
-            })
-            .collect();
-        Self { hex: hex(&bytes).into_bytes(), base64, bytes }
-    }
-
-    pub(super) fn is_for(&self, secret: &str) -> bool {
-        self.bytes == secret.as_bytes()
-    }
-
-    /// The part of `text` to replace if the secret begins at `at`; nothing before `from` may be touched.
-    pub(super) fn found(&self, text: &[u8], from: usize, at: usize) -> Option<Range<usize>> {
-        let rest = &text[at..];
-        let hex_here =
-            rest.get(..self.hex.len()).is_some_and(|head| head.eq_ignore_ascii_case(&self.hex));
-        let by_hex = hex_here.then(|| at..at + self.hex.len());
-        let by_base64 = self
-            .base64
-            .iter()
-            .filter(|core| rest.starts_with(&core.text))
-            .map(|core| core.widened(text, from, at))
-            .max_by_key(|hit| hit.end);
-        let by_escapes = end_of_escaped(&self.bytes, text, at).map(|end| at..end);
-        [by_hex, by_base64, by_escapes].into_iter().flatten().max_by_key(|hit| hit.end)
-    }
+/// The characters of a base64 text that depend on the secret alone, whatever stands around it. `offset` bytes stand
+/// before the secret in its group of three.
+fn base64(secret: &[u8], offset: usize, engine: &impl base64::Engine) -> Shape {
+    let mut padded = vec![0; offset];
+    padded.extend_from_slice(secret);
+    let text = engine.encode(&padded).into_bytes();
+    // 8 bits a byte, 6 a character: the first `offset` bytes reach into this many characters.
+    let before = (offset * 8).div_ceil(6);
+    let whole = padded.len() * 8 / 6;
+    let kind =
+        Kind::Base64 { mixed_before: offset > 0, mixed_after: !padded.len().is_multiple_of(3) };
+    Shape { bytes: text[before..whole].to_vec(), kind }
 }
 
-impl Base64Core {
-    /// `offset` bytes stand before the secret in its group of three.
-    fn new(secret: &[u8], offset: usize, engine: &impl base64::Engine) -> Self {
-        let mut padded = vec![0; offset];
-        padded.extend_from_slice(secret);
-        let text = engine.encode(&padded).into_bytes();
-        // 8 bits a byte, 6 a character: the first `offset` bytes reach into this many characters.
-        let before = (offset * 8).div_ceil(6);
-        let whole = padded.len() * 8 / 6;
-        Self {
-            text: text[before..whole].to_vec(),
-            mixed_before: offset > 0,
-            mixed_after: !padded.len().is_multiple_of(3),
-        }
+impl Shape {
+    pub(super) fn is_plain(&self, secret: &str) -> bool {
+        self.kind == Kind::Plain && self.bytes == secret.as_bytes()
     }
 
-    fn widened(&self, text: &[u8], from: usize, at: usize) -> Range<usize> {
-        let is_base64 = |index: usize| {
-            text.get(index).is_some_and(|c| c.is_ascii_alphanumeric() || b"+/-_".contains(c))
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Every pair of bytes with which it may begin where neither is escaped.
+    pub(super) fn beginnings(&self) -> impl Iterator<Item = [u8; 2]> + use<> {
+        let ways = |byte: u8| match self.kind {
+            Kind::Hex => vec![byte.to_ascii_lowercase(), byte.to_ascii_uppercase()],
+            Kind::Plain if byte == b' ' => vec![b' ', b'+'],
+            _ => vec![byte],
         };
-        let end = at + self.text.len();
-        let start = if self.mixed_before && at > from && is_base64(at - 1) { at - 1 } else { at };
-        start..if self.mixed_after && is_base64(end) { end + 1 } else { end }
+        let seconds = ways(self.bytes[1]);
+        ways(self.bytes[0])
+            .into_iter()
+            .flat_map(move |first| seconds.clone().into_iter().map(move |second| [first, second]))
     }
-}
 
-/// Where the secret ends if `text` spells it from `at` on, each byte plain or escaped.
-fn end_of_escaped(secret: &[u8], text: &[u8], at: usize) -> Option<usize> {
-    // A set of positions instead of one: `%25` spells either `%` or `%25`, and only what follows tells which.
-    let mut ends = vec![at];
-    let mut index = 0;
-    let mut best = None;
-    while index < secret.len() {
-        let mut next = Vec::new();
-        for &end in &ends {
-            spellings(secret[index], &text[end..], |length| next.push(end + length));
+    /// The part of `text` to replace if this shape begins at `at` with `first`.
+    pub(super) fn found(&self, text: &[u8], at: usize, first: &Unit) -> Option<Range<usize>> {
+        let index = self.takes(0, first)?;
+        let end = self.end(text, index, at + first.length)?;
+        let is_base64 = |at: usize| {
+            text.get(at).is_some_and(|c| c.is_ascii_alphanumeric() || b"+/-_".contains(c))
+        };
+        Some(match self.kind {
+            Kind::Base64 { mixed_before, mixed_after } => {
+                let start = at - usize::from(mixed_before && at > 0 && is_base64(at - 1));
+                start..end + usize::from(mixed_after && is_base64(end))
+            }
+            _ => at..end,
+        })
+    }
+
+    /// The index behind `unit` if that is what stands at `index`.
+    fn takes(&self, index: usize, unit: &Unit) -> Option<usize> {
+        let (wanted, unit) = (&self.bytes[index..], unit.bytes());
+        let same = match self.kind {
+            Kind::Hex => {
+                wanted.first().zip(unit.first()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(b))
+            }
+            Kind::Plain => {
+                wanted.starts_with(unit) || (unit == b"+" && wanted.first() == Some(&b' '))
+            }
+            Kind::Base64 { .. } => wanted.starts_with(unit),
+        };
+        same.then_some(index + unit.len())
+    }
+
+    /// Where it ends if `text` spells, from `at` on, what stands at `index` and after it.
+    fn end(&self, text: &[u8], mut index: usize, mut at: usize) -> Option<usize> {
+        // Most text is plain: one place to look at, and nothing to keep.
+        while index < self.bytes.len() {
+            let byte = *text.get(at)?;
+            if is_special(byte) || (self.kind != Kind::Plain && byte.is_ascii_whitespace()) {
+                return self.end_of_any(text, index, at);
+            }
+            index = self.takes(index, &Unit::plain(byte))?;
+            at += 1;
         }
-        // A character outside ASCII may also be spelled by its code point, as JSON and `Debug` do.
-        if let Some(character) = character_at(secret, index) {
-            let length = character.len_utf8();
-            for &end in &ends {
-                if let Some(spelled) = code_point(character, &text[end..]) {
-                    let rest = end_of_escaped(&secret[index + length..], text, end + spelled);
-                    best = best.max(rest);
+        Some(at)
+    }
+
+    /// The same where something may be escaped: `%25` spells either `%` or `%25`, and only what follows tells which.
+    fn end_of_any(&self, text: &[u8], index: usize, at: usize) -> Option<usize> {
+        let mut open = vec![(index, at)];
+        let mut best = None;
+        let mut next = Vec::new();
+        while !open.is_empty() {
+            for &(index, at) in &open {
+                if index == self.bytes.len() {
+                    best = best.max(Some(at));
+                    continue;
+                }
+                for unit in units(&text[at..]) {
+                    if let Some(index) = self.takes(index, &unit) {
+                        next.push((index, at + unit.length));
+                    }
+                    // Encoders wrap hex and base64 into lines, and some indent them.
+                    let is_break = matches!(unit.bytes(), [b'\n' | b'\r' | b' ' | b'\t']);
+                    if self.kind != Kind::Plain && is_break {
+                        next.push((index, at + unit.length));
+                    }
                 }
             }
+            next.sort_unstable();
+            next.dedup();
+            open.clear();
+            std::mem::swap(&mut open, &mut next);
         }
-        next.sort_unstable();
-        next.dedup();
-        if next.is_empty() {
-            return best;
-        }
-        ends = next;
-        index += 1;
-    }
-    best.max(ends.last().copied())
-}
-
-/// Calls `found` with the length of each way in which `text` begins with this byte.
-fn spellings(byte: u8, text: &[u8], mut found: impl FnMut(usize)) {
-    let Some(&first) = text.first() else { return };
-    if first == byte || (byte == b' ' && first == b'+') {
-        found(1);
-    }
-    // Doubled quotes and braces of SQL and ODBC.
-    if byte.is_ascii_punctuation() && text.starts_with(&[byte, byte]) {
-        found(2);
-    }
-    if first == b'%' && text.get(1..3).is_some_and(|digits| is_hex_of(digits, u32::from(byte))) {
-        found(3);
-    }
-    if first == b'\\' {
-        let short = match byte {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            8 => b'b',
-            12 => b'f',
-            other => other,
-        };
-        if text.get(1) == Some(&short) {
-            found(2);
-        }
-    }
-    if byte.is_ascii() {
-        if let Some(length) = code_point(char::from(byte), text) {
-            found(length);
-        }
-        if let Some(entity) =
-            entities(byte).iter().find(|entity| text.starts_with(entity.as_bytes()))
-        {
-            found(entity.len());
-        }
-    }
-}
-
-/// The secret's character outside ASCII that begins at `index`.
-fn character_at(secret: &[u8], index: usize) -> Option<char> {
-    let tail = secret.get(index..).filter(|tail| !tail[0].is_ascii())?;
-    let length = (1..=4.min(tail.len())).find(|&n| std::str::from_utf8(&tail[..n]).is_ok())?;
-    std::str::from_utf8(&tail[..length]).ok()?.chars().next()
-}
-
-/// Length of `\u00e9`, `\ud83d\ude00` or `\u{e9}` when it spells this character.
-fn code_point(character: char, text: &[u8]) -> Option<usize> {
-    let tail = text.strip_prefix(b"\\u")?;
-    if let Some(braced) = tail.strip_prefix(b"{") {
-        let digits = braced.iter().position(|&c| c == b'}')?;
-        return is_hex_of(&braced[..digits], u32::from(character)).then_some(digits + 4);
-    }
-    let mut units = [0; 2];
-    let mut length = 0;
-    for unit in character.encode_utf16(&mut units) {
-        let spelled = text.get(length..length + 6)?;
-        if !spelled.starts_with(b"\\u") || !is_hex_of(&spelled[2..], u32::from(*unit)) {
-            return None;
-        }
-        length += 6;
-    }
-    Some(length)
-}
-
-fn is_hex_of(digits: &[u8], value: u32) -> bool {
-    std::str::from_utf8(digits)
-        .ok()
-        .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        == Some(value)
-}
-
-const fn entities(byte: u8) -> &'static [&'static str] {
-    match byte {
-        b'&' => &["&amp;", "&#38;", "&#x26;"],
-        b'<' => &["&lt;", "&#60;", "&#x3C;", "&#x3c;"],
-        b'>' => &["&gt;", "&#62;", "&#x3E;", "&#x3e;"],
-        b'"' => &["&quot;", "&#34;", "&#x22;"],
-        b'\'' => &["&apos;", "&#39;", "&#x27;"],
-        _ => &[],
+        best
     }
 }

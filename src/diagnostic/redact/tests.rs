@@ -32,7 +32,29 @@ fn shapes(secret: &str, before: &str, after: &str) -> Vec<String> {
         form,
         percent.concat(),
         format!("host=db password='{}'", secret.replace('\\', "\\\\").replace('\'', "\\'")),
+        format!("curl -H '{}'", secret.replace('\'', r"'\''")),
+        html(secret),
+        wrapped(&STANDARD.encode(&around), 10),
+        wrapped(&crate::run::hex(secret.as_bytes()), 8),
+        serde_json::to_string(&json).expect("a string"),
+        percent.concat().replace('%', "%25"),
+        ascii_json(secret),
     ]
+}
+
+fn html(text: &str) -> String {
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    escaped.replace('"', "&#34;").replace('\'', "&#x27;")
+}
+
+fn wrapped(text: &str, columns: usize) -> String {
+    let lines: Vec<_> = text.as_bytes().chunks(columns).map(String::from_utf8_lossy).collect();
+    lines.join("\n")
+}
+
+/// As serializers write it that keep to ASCII.
+fn ascii_json(text: &str) -> String {
+    text.encode_utf16().fold(String::new(), |text, unit| format!("{text}\\u{unit:04x}"))
 }
 
 /// What must not be readable in what came out, nor in any decoding of it.
@@ -100,6 +122,30 @@ fn the_longest_of_two_overlapping_secrets_goes() {
     let redactor = knowing("hunter22");
     redactor.register(&SecretString::from("hunter22-long-tail")).expect("long enough");
     assert_eq!(redactor.redact("pw=hunter22-long-tail."), "pw=[secret].");
+}
+
+#[test]
+fn two_overlapping_secrets_leave_no_half() {
+    let redactor = knowing("abcdefgh");
+    redactor.register(&SecretString::from("efghijklmnop")).expect("long enough");
+    assert_eq!(redactor.redact("<abcdefghijklmnop>"), "<[secret]>");
+}
+
+#[test]
+fn what_others_quote_of_a_secret_is_known() {
+    for (secret, quoted) in [
+        ("  spaced out \t", "spaced out"),
+        ("HTTPS://Hooks.Example:443/T0/B0?k=v", "https://hooks.example/T0/B0?k=v"),
+        ("https://hooks.example/services/T0B0xyz", "/services/T0B0xyz"),
+        ("postgres://crm:p%40ss-w0rd@db/crm", "p@ss-w0rd"),
+        ("AccountName=crm;AccountKey=q1w2e3r4==;EndpointSuffix=x", "q1w2e3r4=="),
+        ("sv=2022&sig=ab%2Bcd%3D", "ab+cd="),
+        ("host=db user=crm password='hush-hush'", "hush-hush"),
+        (r#"{"tenant":"t","client_secret":"hush~hush"}"#, "hush~hush"),
+    ] {
+        let said = format!("<{quoted}>");
+        assert_eq!(knowing(secret).redact(&said), "<[secret]>", "{secret}");
+    }
 }
 
 #[test]
