@@ -1,5 +1,6 @@
 //! The dispatcher: one loop that turns inputs into facts, makes them durable, and only then carries commands out.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -299,7 +300,12 @@ impl Dispatcher {
     }
 
     /// Adds a fact to the batch and to the state. Nobody hears of it before the sync.
-    fn record(&mut self, event: Event, batch: &mut Batch) -> Result<(), EngineError> {
+    fn record(&mut self, mut event: Event, batch: &mut Batch) -> Result<(), EngineError> {
+        let redactor = self.settings.world.secrets.redactor();
+        event.replace_texts(&|text| match redactor.redact(text) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(clean) => Some(clean),
+        });
         let record = self.journal.append(self.settings.world.clock.now(), event);
         self.state.apply(&record)?;
         batch.anchor |= matches!(

@@ -106,7 +106,12 @@ pub(super) async fn attempt(
         Err(failure) => Input::Ended(planned.id.clone(), Err(failure)),
         Ok(true) => {
             let timeout = planned.timeout;
-            let gate = Gate { step: planned.id.clone(), undoes: None, to: to.clone() };
+            let gate = Gate {
+                step: planned.id.clone(),
+                undoes: None,
+                to: to.clone(),
+                redactor: bench.world.secrets.redactor(),
+            };
             let work = async {
                 freeze::watch(&bench, &planned, &freezes.0, &freezes.1).await?;
                 let (step, cx) = bench.prepare(index, recorded)?;
@@ -142,7 +147,12 @@ pub(super) async fn undo(
                 Undo::Irreversible => return Err(irreversible(&planned.id, effect)),
                 Undo::Restores => {
                     let undoes = Some(effect.intent.key.clone());
-                    let gate = Gate { step: planned.id.clone(), undoes, to: to.clone() };
+                    let gate = Gate {
+                        step: planned.id.clone(),
+                        undoes,
+                        to: to.clone(),
+                        redactor: bench.world.secrets.redactor(),
+                    };
                     let mut cx = PerformCx { read: &cx, effects: &gate, busy: &mut busy };
                     step.undo(&mut cx, effect).await?;
                 }

@@ -1,12 +1,17 @@
 //! The write side of an attempt: every wish becomes a message to the dispatcher, every permit comes back from it.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Busy;
+use crate::diagnostic::redact::Redactor;
 use crate::journal::EffectPermit;
-use crate::run::{Answer, EffectId, Input, Intent, Question, Sent, StepError, StepId};
+use crate::run::{
+    Answer, EffectId, FailureClass, Input, Intent, Question, Sent, StepError, StepId,
+};
 use crate::steps::{Effects, Granted};
 
 /// Who waits for the dispatcher, and for what.
@@ -44,6 +49,8 @@ pub(super) struct Gate {
     /// Key of the effect being taken back, while it is.
     pub(super) undoes: Option<String>,
     pub(super) to: mpsc::UnboundedSender<Message>,
+    /// An intent with a secret in it is refused.
+    pub(super) redactor: Redactor,
 }
 
 impl Gate {
@@ -58,11 +65,25 @@ impl Gate {
         self.to.send(message).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())
     }
+
+    /// An intent must be journalled as it is, or it could not be taken back exactly; a secret must not be journalled.
+    fn without_secret(&self, intent: &Intent) -> Result<(), StepError> {
+        let text = serde_json::to_string(intent).expect("an intent is plain data");
+        if matches!(self.redactor.redact(&text), Cow::Borrowed(_)) {
+            return Ok(());
+        }
+        let attempted =
+            self.redactor.redact(&format!("{} {}", intent.verb, intent.target)).into_owned();
+        let known = "nothing was changed: the journal would have had to hold a secret";
+        Err(StepError::new(FailureClass::Refused, "MIG0507", attempted, known)
+            .hint("`migrate explain MIG0507` says where the value may stand"))
+    }
 }
 
 #[async_trait]
 impl Effects for Gate {
     async fn intend(&self, intent: Intent) -> Result<Granted, StepError> {
+        self.without_secret(&intent)?;
         let undoes = self.undoes.clone();
         let input = Input::Intend { step: self.step.clone(), intent, undoes };
         self.send(input, Reply::Granted).await?

@@ -20,6 +20,7 @@ mod sink;
 mod state;
 #[cfg(test)]
 mod tests;
+mod texts;
 pub mod transition;
 
 pub use decide::{Command, Decision, Input, decide};
@@ -35,6 +36,7 @@ pub use outcome::{Answer, Evidence, Outcome, Outputs, Question};
 pub use schedule::{Circumstances, schedule};
 pub use sink::{ProgressNote, Sink};
 pub use state::{IllegalFact, RunState, StepRecord, StepState};
+pub use texts::Instead;
 
 use sha2::{Digest, Sha256};
 
