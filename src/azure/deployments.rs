@@ -49,7 +49,8 @@ pub struct Deployment {
     pub name: String,
     /// `Succeeded`, `Running`, `Failed`, …
     pub state: String,
-    /// Outputs by name, without their type.
+    /// Outputs by name, without their type and without those that are secure: Azure leaves their values out, and where
+    /// another service does not, they are not kept.
     pub outputs: Map<String, Value>,
     /// Ids of the resources it made or updated.
     pub resources: Vec<String>,
@@ -98,6 +99,12 @@ impl Template {
     }
 }
 
+/// Whether the template calls an output a secret.
+fn is_secure(output: &Value) -> bool {
+    let kind = output.get("type").and_then(Value::as_str).unwrap_or_default();
+    ["securestring", "secureobject"].iter().any(|secure| kind.eq_ignore_ascii_case(secure))
+}
+
 impl Deployment {
     /// Reads the service's JSON.
     fn from_body(body: &Value) -> Self {
@@ -110,6 +117,7 @@ impl Deployment {
             name: text(body.get("name")),
             state: text(Some(property("provisioningState"))),
             outputs: outputs
+                .filter(|(_, output)| !is_secure(output))
                 .map(|(name, output)| {
                     (name.clone(), output.get("value").cloned().unwrap_or_default())
                 })

@@ -17,11 +17,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::SecretString;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::clock::{Clock, advance};
+use crate::diagnostic::redact::Redactor;
 
 /// An assertion is used at once; this is slack for clocks.
 const LIFETIME: Duration = Duration::from_mins(10);
@@ -34,6 +36,7 @@ pub(super) struct Certificate {
     client_id: String,
     audience: String,
     clock: Clock,
+    redactor: Redactor,
 }
 
 impl fmt::Debug for Certificate {
@@ -49,6 +52,7 @@ impl Certificate {
         client_id: String,
         audience: String,
         clock: Clock,
+        redactor: Redactor,
     ) -> Result<Self, String> {
         let chain = CertificateDer::pem_slice_iter(pem)
             .collect::<Result<Vec<_>, _>>()
@@ -71,6 +75,7 @@ impl Certificate {
             client_id,
             audience,
             clock,
+            redactor,
         })
     }
 
@@ -94,7 +99,10 @@ impl Certificate {
         self.key
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
             .map_err(|_| "the certificate's key does not sign")?;
-        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+        let assertion = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        // The authority may quote it in a refusal.
+        let _ = self.redactor.register(&SecretString::from(assertion.as_str()));
+        Ok(assertion)
     }
 }
 

@@ -5,6 +5,7 @@
 //! stay inside the credential; no report, error or `Debug` shows them.
 
 mod assertion;
+mod known;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -153,6 +154,7 @@ impl Origin<'_> {
             }
             _ => self.ambient(kind).map_err(|error| first_line(&causes(&error)))?,
         };
+        let credential = known::Known::over(credential, self.secrets.redactor());
         let scope = self.cloud.scope();
         let scopes = [scope.as_str()];
         let token = credential.get_token(&scopes, None);
@@ -196,7 +198,7 @@ impl Origin<'_> {
                     environment("AZURESUBSCRIPTION_TENANT_ID")?,
                     environment("AZURESUBSCRIPTION_CLIENT_ID")?,
                     &environment("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID")?,
-                    environment("SYSTEM_ACCESSTOKEN")?,
+                    self.known_environment("SYSTEM_ACCESSTOKEN")?,
                     Some(options),
                 )?
             }
@@ -217,6 +219,14 @@ impl Origin<'_> {
         })
     }
 
+    /// A variable whose value is a secret.
+    fn known_environment(&self, name: &str) -> azure_core::Result<String> {
+        let value = environment(name)?;
+        // Too short a value opens nothing.
+        let _ = self.secrets.redactor().register(&SecretString::from(value.as_str()));
+        Ok(value)
+    }
+
     async fn service_principal(
         &self,
         principal: &ServicePrincipal,
@@ -231,6 +241,9 @@ impl Origin<'_> {
                 let pem = tokio::fs::read(&path)
                     .await
                     .map_err(|error| format!("{}: {error}", path.display()))?;
+                let redactor = self.secrets.redactor();
+                // A file too short to be a key says so below.
+                let _ = redactor.register(&SecretString::from(&*String::from_utf8_lossy(&pem)));
                 let audience = format!(
                     "{}/{}/oauth2/v2.0/token",
                     self.cloud.authority.as_str().trim_end_matches('/'),
@@ -241,6 +254,7 @@ impl Origin<'_> {
                     principal.client_id.clone(),
                     audience,
                     self.clock.clone(),
+                    redactor,
                 )
                 .map_err(|error| format!("{}: {error}", path.display()))?;
                 let credential: Arc<dyn TokenCredential> = ClientAssertionCredential::new(
@@ -281,6 +295,7 @@ impl Origin<'_> {
             proof: Proof::Secret("given".to_owned()),
         };
         let credential = self.with_secret(&named, &principal.secret).map_err(ArmError::Settings)?;
+        let credential = known::Known::over(credential, self.secrets.redactor());
         let taken = Some(CredentialKind::ServicePrincipal);
         Ok((credential, CredentialReport { taken, ..CredentialReport::default() }))
     }
