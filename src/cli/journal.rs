@@ -5,8 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use super::refusal::Refusal;
-use super::{Exit, Global, runs};
-use crate::diagnostic::redact::Redactor;
+use super::{Exit, Global, net, runs};
 use crate::engine::run_dir;
 use crate::journal::{self, Head, Reading};
 use crate::report::{Detail, JsonLines, Output, Plain};
@@ -80,7 +79,7 @@ impl Verify {
         }
         let Head { records, hash } = &reading.head;
         if global.json {
-            let mut lines = JsonLines::new(Output::stdout(Redactor::default()), "journal");
+            let mut lines = JsonLines::new(Output::stdout(net()), "journal");
             lines.value(&serde_json::json!({
                 "run": reading.state.header.run, "head": reading.head, "torn_bytes": reading.torn.len(),
                 "compared_with": compared,
@@ -102,7 +101,7 @@ impl Verify {
                 "{}: {records} records whole and chained, head {hash}\n",
                 reading.state.header.run
             );
-            Output::stdout(Redactor::default()).text(&text);
+            Output::stdout(net()).text(&text);
         }
         Ok(Exit::Done)
     }
@@ -146,7 +145,7 @@ fn hash_at(dir: &Path, records: u64) -> Option<String> {
 impl Show {
     fn run(&self, global: &Global) -> Result<Exit, Refusal> {
         let dir = folder(global, self.run.as_deref())?;
-        let output = Output::stdout(Redactor::default());
+        let output = Output::stdout(net());
         if global.json {
             let mut sink = JsonLines::new(output, "events");
             journal::read(&dir, |record, state| sink.on_record(record, state))?;

@@ -31,14 +31,18 @@ mod world;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::Parser as _;
+
+use crate::diagnostic::redact::{RedactingWriter, Redactor};
 
 pub use args::{Cli, Command, Global};
 pub use exit::Exit;
 
 /// Reads the command line, runs the subcommand, and turns its result into an exit code.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| narrate(&format!("{panic}\n"))));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -63,20 +67,26 @@ pub fn main() -> ExitCode {
 fn log_requests() {
     tracing_subscriber::fmt()
         .with_env_filter("migrate=debug")
-        .with_writer(io::stderr)
+        .with_writer(|| RedactingWriter::new(io::stderr(), net()))
         .with_ansi(colour_on_stderr())
         .init();
 }
 
+/// The last net of this process: what it knows passes neither of its two streams, by whatever way it gets there.
+fn net() -> Redactor {
+    static NET: LazyLock<Redactor> = LazyLock::new(Redactor::default);
+    NET.clone()
+}
+
 /// Writes data to standard output. A reader that has gone away (`| head`) is no error.
 pub fn print(text: &str) -> anyhow::Result<()> {
-    ignore_closed_pipe(io::stdout().lock().write_all(text.as_bytes()))
+    ignore_closed_pipe(io::stdout().lock().write_all(net().redact(text).as_bytes()))
 }
 
 /// Writes narration to standard error.
 pub fn narrate(text: &str) {
     // There is nowhere left to report that standard error is closed.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(net().redact(text).as_bytes());
 }
 
 fn ignore_closed_pipe(result: io::Result<()>) -> anyhow::Result<()> {

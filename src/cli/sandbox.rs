@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::refusal::Refusal;
-use super::{Exit, Global, narrate};
+use super::{Exit, Global, narrate, net};
 use crate::clock::Clock;
-use crate::diagnostic::redact::Redactor;
 use crate::report::{JsonLines, Output};
 use crate::sandbox::Sandbox;
 
@@ -82,7 +81,7 @@ fn show(global: &Global, sandbox: &Sandbox) {
         ("files", sandbox.base.display().to_string()),
         ("ledger", sandbox.ledger.display().to_string()),
     ];
-    let output = Output::stdout(Redactor::default());
+    let output = Output::stdout(net());
     if global.json {
         let map: serde_json::Map<_, _> =
             facts.into_iter().map(|(name, value)| (name.replace(' ', "_"), json!(value))).collect();

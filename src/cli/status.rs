@@ -1,7 +1,7 @@
 //! `migrate status [RUN]`.
 
 use super::refusal::Refusal;
-use super::{Exit, Global, runs};
+use super::{Exit, Global, net, runs};
 use crate::clock::Clock;
 use crate::diagnostic::redact::Redactor;
 use crate::engine::run_dir;
@@ -29,7 +29,7 @@ impl Args {
 
     fn show(&self, global: &Global) -> Result<Exit, Refusal> {
         let state_dir = &global.state_dir;
-        let redactor = Redactor::default();
+        let redactor = net();
         let one = match (&self.run, self.all) {
             (Some(typed), _) => Some(runs::find(state_dir, Some(typed))?),
             (None, true) => None,

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 use url::Url;
 
-use super::Exit;
 use super::refusal::Refusal;
+use super::{Exit, net};
 use crate::azure::{Azure, AzureOverrides, AzureSetup, GivenPrincipal};
 use crate::clock::Clock;
 use crate::diagnostic::redact::{Redactor, Secrets};
@@ -96,7 +96,9 @@ impl Purpose {
     ) -> Ground {
         // References to files are written relative to the runbook, also where the estate is the sandbox's.
         let runbook_dir = folder_of(&self.runbook);
-        let secrets = Secrets::new(self.plan.secrets.clone()).relative_to(&runbook_dir);
+        let secrets =
+            Secrets::new(self.plan.secrets.clone()).relative_to(&runbook_dir).known_to(net());
+        secrets.look_ahead();
         let redactor = secrets.redactor();
         let secrets = Arc::new(secrets);
         let azure = match self.plan.azure.clone() {
