@@ -3,6 +3,7 @@
 
 mod azure_cli;
 mod bad_runbooks;
+mod canaries;
 mod child;
 mod crash_matrix;
 mod house;
