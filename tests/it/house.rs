@@ -36,7 +36,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "run",
         ],
     ),
-    ("engine", &["clock", "journal", "plan", "run", "steps"]),
+    ("engine", &["clock", "diagnostic", "journal", "plan", "run", "steps"]),
     ("report", &["clock", "diagnostic", "engine", "journal", "plan", "run", "steps"]),
     ("sandbox", &["clock", "dns", "files", "plan", "run"]),
 ];

@@ -25,6 +25,8 @@ pub(super) fn parts(secret: &str) -> BTreeSet<String> {
         }
     };
     add(secret.trim(), SHORTEST);
+    // As parsers of URLs drop them.
+    add(&secret.replace(['\t', '\r', '\n'], ""), PART);
     for line in secret.lines() {
         add(line.trim(), PART);
     }

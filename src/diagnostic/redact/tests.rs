@@ -135,6 +135,7 @@ fn two_overlapping_secrets_leave_no_half() {
 fn what_others_quote_of_a_secret_is_known() {
     for (secret, quoted) in [
         ("  spaced out \t", "spaced out"),
+        ("tab\tbed\tvalue", "tabbedvalue"),
         ("HTTPS://Hooks.Example:443/T0/B0?k=v", "https://hooks.example/T0/B0?k=v"),
         ("https://hooks.example/services/T0B0xyz", "/services/T0B0xyz"),
         ("postgres://crm:p%40ss-w0rd@db/crm", "p@ss-w0rd"),
