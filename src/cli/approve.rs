@@ -3,7 +3,7 @@
 use super::refusal::Refusal;
 use super::runs::{Found, run_and_step};
 use super::settings::operator;
-use super::{Exit, Global, inbox};
+use super::{Exit, Global, inbox, narrate};
 use crate::run::{Request, StepId, StepState, Waiting};
 
 /// Arguments of `migrate approve`.
@@ -34,6 +34,8 @@ impl Args {
         may_answer(&found, &step, self.refuse)?;
         let request =
             if self.refuse { Request::Refuse { step } } else { Request::Approve { step } };
+        // Whoever answers keeps what was answered on: the journal up to here.
+        narrate(&format!("{}\n", found.reading.head));
         inbox::submit(global, &found, request, &self.comment)
     }
 }

@@ -1,15 +1,18 @@
 //! `migrate journal verify|show [RUN]`.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::Deserialize;
 
 use super::refusal::Refusal;
 use super::{Exit, Global, net, runs};
 use crate::engine::run_dir;
-use crate::journal::{self, Head, Reading};
+use crate::journal::{self, Head, Kept};
 use crate::report::{Detail, JsonLines, Output, Plain};
-use crate::run::Sink as _;
+use crate::run::{RunId, Sink as _};
 
 /// Side file with the head at the last stage end.
 const HEAD: &str = "head.json";
@@ -36,9 +39,10 @@ pub enum What {
 pub struct Verify {
     /// The run, or a folder with a journal; without it, the only unfinished run.
     pub run: Option<String>,
-    /// A head kept elsewhere (count and hash as JSON, as in the run's head.json): records cut off the end show.
-    #[arg(long, value_name = "FILE")]
-    pub head: Option<PathBuf>,
+    /// A head kept elsewhere, against which records cut off the end show: a file with count and hash as JSON (a head.json, a
+    /// notification), or both as a summary shows them.
+    #[arg(long, value_name = "FILE|COUNT:HASH")]
+    pub head: Option<KeptHead>,
 }
 
 /// Arguments of `migrate journal show`.
@@ -72,10 +76,11 @@ impl Verify {
         let dir = folder(global, self.run.as_deref())?;
         let reading = journal::read(&dir, |_, _| {})?;
         let side = dir.join(HEAD);
+        let side = side.is_file().then_some(KeptHead::File(side));
         let mut compared = Vec::new();
-        for file in self.head.iter().chain(side.is_file().then_some(&side)) {
-            compare(&dir, &reading, file)?;
-            compared.push(file.display().to_string());
+        for kept in self.head.iter().chain(&side) {
+            kept.compare(&dir, &reading.state.header.run)?;
+            compared.push(kept.name());
         }
         let Head { records, hash } = &reading.head;
         if global.json {
@@ -107,39 +112,88 @@ impl Verify {
     }
 }
 
-/// The journal must still hold, at its place, the record that was the last one when this head was kept.
-fn compare(dir: &Path, reading: &Reading, file: &Path) -> Result<(), Refusal> {
-    let text = std::fs::read(file).map_err(|error| {
-        Refusal::because(Exit::Usage, &error).hint(format!("can {} be read?", file.display()))
-    })?;
-    let kept: Head = serde_json::from_slice(&text).map_err(|error| {
-        Refusal::usage(format!("{} is no head of a journal: {error}", file.display()))
-    })?;
-    let refused = |what: String| {
-        Err(Refusal::new(Exit::JournalDamaged, what)
-            .code("MIG0701")
-            .hint(format!("compared with {}", file.display())))
-    };
-    if kept.records > reading.head.records {
-        let cut = kept.records - reading.head.records;
-        return refused(format!("{cut} whole records were cut off the end of the journal"));
-    }
-    match hash_at(dir, kept.records) {
-        Some(hash) if hash == kept.hash => Ok(()),
-        _ => refused(format!(
-            "record {} is not the one that the head was kept of",
-            kept.records.saturating_sub(1)
-        )),
+/// A head kept elsewhere: a file, or the two values as a summary shows them.
+#[derive(Debug, Clone)]
+pub enum KeptHead {
+    /// `COUNT:HASH`.
+    Typed(Head),
+    /// JSON: a head, or a message that carries one.
+    File(PathBuf),
+}
+
+impl FromStr for KeptHead {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let typed = text.split_once(':').and_then(|(records, hash)| {
+            let of_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+            Some(Head {
+                records: records.parse().ok()?,
+                hash: of_hash.then(|| hash.to_lowercase())?,
+            })
+        });
+        Ok(typed.map_or_else(|| Self::File(text.into()), Self::Typed))
     }
 }
 
-/// Hash of the last of the first `records` records.
-fn hash_at(dir: &Path, records: u64) -> Option<String> {
-    let index = usize::try_from(records.checked_sub(1)?).ok()?;
-    let line =
-        BufReader::new(File::open(dir.join(journal::FILE)).ok()?).lines().nth(index)?.ok()?;
-    let record: serde_json::Value = serde_json::from_str(&line).ok()?;
-    record["hash"].as_str().map(str::to_owned)
+impl KeptHead {
+    fn name(&self) -> String {
+        match self {
+            Self::Typed(head) => format!("{}:{}", head.records, head.hash),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
+    fn read(&self) -> Result<Head, Refusal> {
+        /// What a notification posts, and what `journal verify --json` prints.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Carrier {
+            Head(Head),
+            Message { journal: Head },
+            Verified { head: Head },
+        }
+        let path = match self {
+            Self::Typed(head) => return Ok(head.clone()),
+            Self::File(path) => path,
+        };
+        let hint = "a head is {\"records\": 140, \"hash\": \"…\"} in a file, or 140:… as a summary shows it";
+        let text = std::fs::read(path).map_err(|error| {
+            let shown = path.display();
+            let error =
+                io::Error::new(error.kind(), format!("can not read the head in {shown}: {error}"));
+            Refusal::because(Exit::Usage, &error).hint(hint)
+        })?;
+        let carrier = serde_json::from_slice(&text).map_err(|_| {
+            Refusal::usage(format!("{} holds no head of a journal", path.display())).hint(hint)
+        })?;
+        let (Carrier::Head(head) | Carrier::Message { journal: head } | Carrier::Verified { head }) =
+            carrier;
+        Ok(head)
+    }
+
+    /// The journal must still hold, at its place, the record that was the last one when this head was kept.
+    fn compare(&self, dir: &Path, run: &RunId) -> Result<(), Refusal> {
+        let kept = self.read()?;
+        let what = match journal::compare(dir, &kept)? {
+            Kept::Holds => return Ok(()),
+            Kept::Cut { missing, byte } => format!(
+                "whole records missing at the end: {missing}, from record {}, byte {byte} on",
+                kept.records - missing
+            ),
+            Kept::Differs { byte } => format!(
+                "record {}, byte {byte}, is not the one that the head was kept of",
+                kept.records.saturating_sub(1)
+            ),
+        };
+        Err(Refusal::new(Exit::JournalDamaged, what)
+            .code("MIG0701")
+            .hint(format!("compared with {}; is that a head of run {run}?", self.name()))
+            .hint(format!(
+                "put a copy of the file back, then: migrate journal verify {run} --head {}",
+                self.name()
+            )))
+    }
 }
 
 impl Show {

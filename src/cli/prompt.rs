@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::settings::operator;
 use super::{inbox, narrate};
 use crate::engine::Prompt;
+use crate::journal::Head;
 use crate::run::{PersonRequest, Question, Record, Request, RunState, Sink, StepId, StepState};
 
 /// Cheap to clone: the engine asks through one, the stream of facts closes questions through another.
@@ -110,13 +111,20 @@ impl AtTheKeyboard {
 }
 
 impl Prompt for AtTheKeyboard {
-    fn ask(&self, step: &StepId, question: &Question, answers: UnboundedSender<PersonRequest>) {
+    fn ask(
+        &self,
+        step: &StepId,
+        question: &Question,
+        head: &Head,
+        answers: UnboundedSender<PersonRequest>,
+    ) {
         let me = operator().user;
         if !question.from.is_empty() && !question.from.contains(&me) {
             narrate(&format!("{me} is not asked this; {} are\n", question.from.join(", ")));
             return;
         }
-        let (step, ask) = (step.clone(), question.ask.clone());
+        // Whoever approves keeps what was approved: the journal up to here.
+        let (step, ask) = (step.clone(), format!("{}\n{head}\n", question.ask));
         let mut open = self.open();
         if open.iter().all(|other| other.step != step) {
             open.push(Open { step, ask, comment: String::new(), answers });

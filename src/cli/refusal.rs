@@ -100,7 +100,16 @@ impl Refusal {
 impl From<JournalError> for Refusal {
     fn from(error: JournalError) -> Self {
         let exit = if error.is_write() { Exit::JournalNotWritten } else { Exit::JournalDamaged };
-        Self::because(exit, &error).code(error.code())
+        let hint = match (error.run(), &error) {
+            (Some(run), error) if error.is_write() => format!(
+                "make room or mend the disk, then: migrate resume {run} (what was begun is asked of its target first)"
+            ),
+            (Some(run), JournalError::Damaged { .. } | JournalError::Inconsistent { .. }) => {
+                format!("put a copy of the file back, then: migrate journal verify {run}")
+            }
+            _ => format!("migrate explain {}", error.code()),
+        };
+        Self::because(exit, &error).code(error.code()).hint(hint)
     }
 }
 

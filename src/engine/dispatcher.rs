@@ -353,7 +353,7 @@ impl Dispatcher {
             }
             Command::Ask(step, question) => {
                 if let Some(prompt) = &self.settings.prompt {
-                    prompt.ask(&step, &question, self.people.clone());
+                    prompt.ask(&step, &question, self.journal.head(), self.people.clone());
                 }
             }
             Command::Answer(step, answer) => {

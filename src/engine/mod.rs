@@ -41,8 +41,14 @@ use crate::steps::World;
 
 /// Asks people at the terminal. Answers come back through the channel, at any time or never.
 pub trait Prompt: Send + Sync {
-    /// Shows the question; must return at once.
-    fn ask(&self, step: &StepId, question: &Question, answers: UnboundedSender<PersonRequest>);
+    /// Shows the question and where the journal ends as it is asked; must return at once.
+    fn ask(
+        &self,
+        step: &StepId,
+        question: &Question,
+        head: &Head,
+        answers: UnboundedSender<PersonRequest>,
+    );
 }
 
 /// What an engine needs besides the plan.

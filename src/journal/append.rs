@@ -14,6 +14,8 @@ use crate::run::{EffectId, Event, Record, RunState};
 
 /// Bytes asked of the file system ahead of need, so that a full disk is met before an effect and not after it.
 const RESERVE: u64 = 1 << 20;
+/// With less than this no effect starts: its outcome, and those of its neighbours, must find room.
+const LEAST: u64 = 1 << 16;
 
 /// A journal open for appending. One process at a time holds the run's lock.
 #[derive(Debug)]
@@ -48,8 +50,7 @@ impl Journal {
             .write_all(&line)
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| sync_dir(run_dir))
-            .and_then(|()| run_dir.parent().map_or(Ok(()), sync_dir));
+            .and_then(|()| run_dir.ancestors().try_for_each(sync_created));
         created.map_err(unwritable)?;
         let length = line.len() as u64;
         let mut journal = Self {
@@ -69,10 +70,11 @@ impl Journal {
 
     /// Opens the journal of a run whose lock is held. A torn tail is kept beside it, cut off and journalled.
     pub fn open(run_dir: &Path, at: Timestamp) -> Result<(Self, RunState), JournalError> {
-        let reading = read(run_dir, |_, _| {})?;
         let path = run_dir.join(FILE);
         let unwritable = |source| JournalError::Unwritable { path: path.clone(), source };
         let file = OpenOptions::new().append(true).open(&path).map_err(unwritable)?;
+        settle(&file).map_err(unwritable)?;
+        let reading = read(run_dir, |_, _| {})?;
         let mut journal = Self {
             head: reading.head,
             length: reading.length,
@@ -85,14 +87,7 @@ impl Journal {
             path: path.clone(),
         };
         let mut state = reading.state;
-        if !reading.torn.is_empty() {
-            let kept = format!("journal.torn-{}", journal.head.records);
-            let cut = keep(&run_dir.join(&kept), &reading.torn)
-                .and_then(|()| sync_dir(run_dir))
-                .and_then(|()| journal.file.set_len(reading.length))
-                .and_then(|()| journal.file.sync_all());
-            cut.map_err(unwritable)?;
-            let event = Event::TailRepaired { bytes: reading.torn.len() as u64, kept };
+        if let Some(event) = journal.cut(run_dir, &reading.torn).map_err(unwritable)? {
             let repaired = journal.append(at, event);
             state
                 .apply(&repaired)
@@ -101,6 +96,25 @@ impl Journal {
         }
         journal.reserve();
         Ok((journal, state))
+    }
+
+    /// Keeps a torn tail aside and cuts it off: in this order, and each durable before the next, so that a power cut in
+    /// between loses nothing. A cut that an earlier process did not live to journal is told now.
+    fn cut(&mut self, run_dir: &Path, torn: &[u8]) -> io::Result<Option<Event>> {
+        let kept = format!("journal.torn-{}", self.head.records);
+        let aside = run_dir.join(&kept);
+        if !torn.is_empty() {
+            keep(&aside, torn)?;
+            sync_dir(run_dir)?;
+            self.file.set_len(self.length)?;
+            self.file.sync_all()?;
+        }
+        let bytes = match fs::metadata(&aside) {
+            Ok(found) => found.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Event::TailRepaired { bytes, kept }))
     }
 
     /// Adds a fact to the batch. It is not durable, and nothing may follow from it, before [`Self::sync`].
@@ -156,7 +170,14 @@ impl Journal {
         if self.length + RESERVE / 2 > self.reserved {
             self.reserve();
         }
-        Ok(self.intents.drain(..).map(EffectPermit::after_sync).collect())
+        if !self.intents.is_empty() && self.length + LEAST > self.reserved {
+            self.poisoned = true;
+            self.intents.clear();
+            let source = rustix::io::Errno::NOSPC.into();
+            return Err(JournalError::Unwritable { path: self.path.clone(), source });
+        }
+        let permit = |effect| EffectPermit::after_sync(effect, self.head.clone());
+        Ok(self.intents.drain(..).map(permit).collect())
     }
 
     /// Where it ends, the batch included.
@@ -181,18 +202,38 @@ impl Journal {
         self.file = file;
     }
 
-    /// Best effort: where the file system can not reserve, a full disk is met by the append itself.
+    /// As much room as there is, up to what is wanted. Where the file system can not reserve, a full disk is met by the
+    /// append itself.
     fn reserve(&mut self) {
         #[cfg(target_os = "linux")]
-        {
+        for size in [RESERVE, LEAST] {
+            use rustix::io::Errno;
             let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
-            if rustix::fs::fallocate(&self.file, flags, self.length, RESERVE).is_ok() {
-                self.reserved = self.length + RESERVE;
-                return;
+            match rustix::fs::fallocate(&self.file, flags, self.length, size) {
+                Ok(()) => {
+                    self.reserved = self.reserved.max(self.length + size);
+                    return;
+                }
+                Err(Errno::NOSPC | Errno::DQUOT) => {}
+                Err(_) => self.reserved = u64::MAX,
             }
         }
-        self.reserved = u64::MAX;
+        #[cfg(not(target_os = "linux"))]
+        {
+            self.reserved = u64::MAX;
+        }
     }
+}
+
+/// Makes durable what a process wrote and did not live to sync, before anything is concluded from it; and drops what the
+/// kernel remembers of writes that never reached the disk, for after a failed sync it goes on showing them.
+fn settle(file: &File) -> io::Result<()> {
+    file.sync_data()?;
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        tracing::debug!(%error, "the journal is read as the kernel remembers it");
+    }
+    Ok(())
 }
 
 /// Creates a folder, and those above it, for its owner only.
@@ -202,6 +243,15 @@ pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+/// For folders that may just have been created. One that this user may not even list was not.
+fn sync_created(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    match sync_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::run::IllegalFact;
+use crate::run::{IllegalFact, RunId};
 
 /// Reading or writing failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,17 @@ impl JournalError {
             Self::Newer { .. } => "MIG0702",
             Self::Unwritable { .. } | Self::Poisoned { .. } => "MIG0704",
         }
+    }
+
+    /// The run, by the folder that its journal is in.
+    pub fn run(&self) -> Option<RunId> {
+        let (Self::Unreadable { path, .. }
+        | Self::Damaged { path, .. }
+        | Self::Inconsistent { path, .. }
+        | Self::Newer { path, .. }
+        | Self::Unwritable { path, .. }
+        | Self::Poisoned { path }) = self;
+        Some(RunId::new(path.parent()?.file_name()?.to_str()?))
     }
 
     /// It could not be written, as against read.

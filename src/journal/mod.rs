@@ -20,10 +20,28 @@
 //! - Created by write to a temporary name, sync, rename, sync of the folder. Appended with one `fdatasync` per batch.
 //! - A failed write or sync poisons the journal: nothing more is appended and no permit is made. It is never retried,
 //!   because a second `fsync` may report success for bytes that are gone.
-//! - A torn tail (what a write cut short leaves after the last newline) is kept in a side file, cut off and journalled.
-//!   Every other damage is refused, naming record and byte.
-//! - Whole records cut off the end can not be seen from inside. The head (count and hash) outside the file shows them;
-//!   it protects only against whoever can not reach the place where the head is kept.
+//! - A torn tail (what a write cut short leaves after the last newline: a strict prefix of the next record, zeros, or both) is
+//!   kept in a side file, cut off and journalled, each step durable before the next. Every other damage is refused, naming
+//!   the record and the byte where its line starts; which byte of the line was changed, its hash can not tell.
+//! - Opening makes durable what the last process wrote and did not live to sync, before anything is concluded from it.
+//! - No permit is made unless there is room for the outcome: a full disk is met before an effect.
+//!
+//! # What the head proves
+//!
+//! Whole records cut off the end, or lost with the last blocks of a disk, can not be seen from inside. The head (count and
+//! hash) kept outside the file shows them: it is in `head.json` at each stage end, in every posted notification, with every
+//! question at the prompt and every `migrate approve`, and at the foot of every summary and status. `journal verify --head`
+//! takes any of these. A head that holds proves that the journal still begins with exactly the records it was kept of; it says
+//! nothing of what was appended since, nor of who wrote a record, and it protects only against whoever can not reach the
+//! place where it is kept: `head.json`, beside the journal, is for accidents.
+//!
+//! # A new format version
+//!
+//! The frame of a line (its five members and the seal) never changes, so that damage and a newer format are told apart by
+//! every version. Before [`FORMAT`] is raised, the program of the old version runs `wave-2` (killed once, its tail torn, and
+//! resumed) below neutral paths, and `journal.jsonl` and `head.json` go to `tests/it/journals/format-<version>`. The tests of
+//! `tests/it/journals.rs` then hold every later program to reading it. A field added to a fact gets a default that reads as the
+//! worst.
 
 mod append;
 mod damage;

@@ -20,18 +20,20 @@
 //! }
 //! ```
 //! ```compile_fail
-//! use migrate::{journal::EffectPermit, run::EffectId};
-//! fn forge(effect: EffectId) -> EffectPermit {
-//!     EffectPermit::after_sync(effect)
+//! use migrate::{journal::{EffectPermit, Head}, run::EffectId};
+//! fn forge(effect: EffectId, head: Head) -> EffectPermit {
+//!     EffectPermit::after_sync(effect, head)
 //! }
 //! ```
 
+use super::Head;
 use crate::run::EffectId;
 
 /// Held while one effect is carried out. Not `Clone`: one intent, one permit.
 #[derive(Debug)]
 pub struct EffectPermit {
     effect: EffectId,
+    head: Head,
     seal: Seal,
 }
 
@@ -40,14 +42,21 @@ struct Seal;
 
 impl EffectPermit {
     /// Called by the journal after the sync that made the intent durable.
-    pub(super) fn after_sync(effect: EffectId) -> Self {
-        Self { effect, seal: Seal }
+    pub(super) fn after_sync(effect: EffectId, head: Head) -> Self {
+        Self { effect, head, seal: Seal }
     }
 
     /// For unit tests of what takes a permit; exists in no other build.
     #[cfg(test)]
     pub(crate) fn for_test(key: &str) -> Self {
-        Self::after_sync(EffectId { step: "step".into(), key: key.to_owned() })
+        let head = Head { records: 7, hash: "0f".repeat(32) };
+        Self::after_sync(EffectId { step: "step".into(), key: key.to_owned() }, head)
+    }
+
+    /// Where the journal ended after that sync. A message that carries it keeps it where the journal's host can not
+    /// write.
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     /// The effect this permit is for.

@@ -1,5 +1,6 @@
 //! Reading a journal: every line checked, in one pass, in constant memory.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -17,6 +18,13 @@ pub struct Head {
     pub records: u64,
     /// Hash of the last one.
     pub hash: String,
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.records == 1 { "" } else { "s" };
+        write!(f, "journal {} record{plural}, head {}", self.records, self.hash)
+    }
 }
 
 /// What a pass over a journal found.
@@ -53,11 +61,13 @@ pub enum Kept {
     Cut {
         /// Records that are missing at least.
         missing: u64,
+        /// Where it ends.
+        byte: u64,
     },
     /// Another record stands at its place.
     Differs {
-        /// Hash of the record there.
-        found: String,
+        /// Where its line starts.
+        byte: u64,
     },
 }
 
@@ -66,12 +76,15 @@ pub fn compare(run_dir: &Path, kept: &Head) -> Result<Kept, JournalError> {
     let path = run_dir.join(FILE);
     let mut pass = Pass::new(&path);
     let mut file = open(&path)?;
-    while pass.head.records < kept.records && pass.take(&mut file, &mut |_, _| {})? {}
-    Ok(match kept.records - pass.head.records {
-        0 if pass.head.hash == kept.hash => Kept::Holds,
-        0 => Kept::Differs { found: pass.head.hash },
-        missing => Kept::Cut { missing },
-    })
+    let mut start = 0;
+    while pass.head.records < kept.records {
+        let end = pass.length;
+        if !pass.take(&mut file, &mut |_, _| {})? {
+            return Ok(Kept::Cut { missing: kept.records - pass.head.records, byte: end });
+        }
+        start = end;
+    }
+    Ok(if pass.head.hash == kept.hash { Kept::Holds } else { Kept::Differs { byte: start } })
 }
 
 fn open(path: &Path) -> Result<BufReader<File>, JournalError> {

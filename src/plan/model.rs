@@ -126,12 +126,13 @@ pub enum OnFailure {
 }
 
 /// Whether a kind only reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Only reads.
     Check,
-    /// Changes something.
+    /// Changes something. What a journal without the class is taken for.
+    #[default]
     Action,
 }
 
@@ -145,7 +146,8 @@ pub struct Retry {
     pub backoff: Duration,
 }
 
-/// One step, ready to run.
+/// One step, ready to run. In a journal that lacks one of the safety fields (`hold_before` to `undo`) it is taken for the
+/// worst: held, past return, bound to the window, expiring, changing, unrepeatable, irreversible.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -177,10 +179,10 @@ pub struct PlannedStep {
     #[serde(default)]
     pub on_failure: OnFailure,
     /// A planned stop before the step.
-    #[serde(default)]
+    #[serde(default = "yes")]
     pub hold_before: bool,
     /// Rollback is impossible after this step.
-    #[serde(default)]
+    #[serde(default = "yes")]
     pub point_of_no_return: bool,
     /// May start only inside the window less its rollback reserve: release actions up to the last traffic switch.
     /// What follows (resuming writes, telling people, watching) must never be refused by a clock.
@@ -190,10 +192,13 @@ pub struct PlannedStep {
     #[serde(default = "yes")]
     pub expires: bool,
     /// Check or action.
+    #[serde(default)]
     pub class: Class,
     /// The worst repeat class of its effects.
+    #[serde(default)]
     pub repeat: Repeat,
     /// The worst undo class of its effects.
+    #[serde(default)]
     pub undo: Undo,
     /// What `{{ vars.x }}` means in this step when it stands in a fragment; empty for the plan's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

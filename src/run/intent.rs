@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// What happens when the same effect is performed a second time.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Repeat {
@@ -17,13 +17,14 @@ pub enum Repeat {
     Guarded,
     /// The same again is harmless: a copy that compares first, a message with the same id.
     Repeatable,
-    /// Neither: if the outcome is unknown a person decides.
+    /// Neither: if the outcome is unknown a person decides. What a journal without the class is taken for.
+    #[default]
     Ask,
 }
 
 /// How an effect is taken back.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Undo {
@@ -31,7 +32,8 @@ pub enum Undo {
     Restores,
     /// It stays and harms nothing: a copy on the target, a message.
     LeavesInPlace,
-    /// It can not be taken back.
+    /// It can not be taken back. What a journal without the class is taken for.
+    #[default]
     Irreversible,
 }
 
@@ -45,8 +47,10 @@ pub struct Intent {
     /// What is done to it: `create`, `replace`, `delete`, `post`, `copy`, `run`.
     pub verb: String,
     /// See [`Repeat`].
+    #[serde(default)]
     pub repeat: Repeat,
     /// See [`Undo`].
+    #[serde(default)]
     pub undo: Undo,
     /// SHA-256 in hex over the wanted state or request body; tells a changed request from a repeated one.
     pub request: String,

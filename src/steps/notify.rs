@@ -60,8 +60,9 @@ pub const KIND: Kind = Kind {
         name: "notify",
         summary: "Tell people, on the console and by a webhook",
         docs: "Shows the message on the console and, with `webhook`, posts it as JSON: \
-               `{id, wave, run, step, to, message, change}`. The id is the same in every attempt and also stands in the header \
-               `Idempotency-Key`, so a receiver can recognise a message it already has.\n\n\
+               `{id, wave, run, step, to, message, change, journal}`. The id is the same in every attempt and also stands in the header \
+               `Idempotency-Key`, so a receiver can recognise a message it already has. `journal` is the head of the run's journal (count and hash): kept by the receiver, it \
+               shows records that are cut off later (`migrate journal verify --head`).\n\n\
                If the reply is lost, nobody can tell whether the message arrived: it is sent again under the same id. A message \
                is not taken back.",
         example: include_str!("../../examples/steps/notify.yaml"),
@@ -134,6 +135,7 @@ impl With {
             "to": self.to,
             "message": self.message,
             "change": cx.world.plan.change,
+            "journal": permit.head(),
         });
         let json = HeaderValue::from_static("application/json");
         let change = http::Change {
@@ -267,6 +269,8 @@ mod tests {
         let [(id, body)] = ledger.as_slice() else { panic!("one message, not {ledger:?}") };
         assert_eq!((id.as_str(), &body["id"]), ("run/step/message", &json!("run/step/message")));
         assert_eq!((&body["to"], &body["wave"]), (&json!(["crm-team"]), &json!("wave")));
+        let head: crate::journal::Head = serde_json::from_value(body["journal"].clone()).expect("a head");
+        assert_eq!(head.records, 7, "what `journal verify --head` reads");
         assert_eq!(bench.effects.recorded()[0].intent.target, "webhook at 127.0.0.1");
     }
 

@@ -131,7 +131,8 @@ fn against_head(long: &Long, damaged: &[u8]) -> Result<Kept, JournalError> {
 /// A place outside the file: the whole journal holds against it, what lost records at its end does not.
 fn cut_shows(long: &Long, damaged: &[u8], records: usize) {
     let missing = long.head.records - records as u64;
-    assert_eq!(against_head(long, damaged).expect("readable"), Kept::Cut { missing });
+    let byte = long.records[records].start as u64;
+    assert_eq!(against_head(long, damaged).expect("readable"), Kept::Cut { missing, byte });
 }
 
 #[test]
