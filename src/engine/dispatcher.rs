@@ -406,10 +406,11 @@ impl Dispatcher {
 
     fn undo(&mut self, index: usize) {
         self.working += 1;
-        let recorded = self.state.steps[index].effects.clone();
+        let own = &self.state.steps[index];
+        let (recorded, to_take_back) = (own.effects.clone(), own.to_take_back());
         let busy = self.settings.world.clock.busy();
         let (bench, to) = (self.bench(index), self.to.clone());
-        self.tasks.spawn(executor::undo(bench, index, recorded, to, busy));
+        self.tasks.spawn(executor::undo(bench, index, recorded, to_take_back, to, busy));
     }
 
     fn probe(&mut self, id: &EffectId) {

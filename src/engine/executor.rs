@@ -127,11 +127,12 @@ pub(super) async fn attempt(
     let _ = to.send(Message { input, reply: None, last: Some(busy) });
 }
 
-/// Takes one step back: its done effects that restore, last first.
+/// Takes one step back: its effects that restore, last first.
 pub(super) async fn undo(
     bench: Bench,
     index: usize,
     recorded: Vec<RecordedEffect>,
+    to_take_back: Vec<RecordedEffect>,
     to: mpsc::UnboundedSender<Message>,
     mut busy: Busy,
 ) {
@@ -140,8 +141,8 @@ pub(super) async fn undo(
     let limits =
         Limits { clock: &bench.world.clock, timeout: Some(timeout), cancel: &bench.cancel };
     let work = async {
-        let (step, cx) = bench.prepare(index, recorded.clone())?;
-        for effect in recorded.iter().rev().filter(|effect| effect.done) {
+        let (step, cx) = bench.prepare(index, recorded)?;
+        for effect in to_take_back.iter().rev() {
             match effect.intent.undo {
                 Undo::LeavesInPlace => {}
                 Undo::Irreversible => return Err(irreversible(&planned.id, effect)),

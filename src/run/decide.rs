@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::recovery::{self, Recovery};
 use super::{
-    Answer, EffectId, Event, FailureClass, Intent, Outcome, PersonRequest, Question, Request,
-    Resolution, RunState, Sent, StepError, StepId, StepState, Stop, Verdict, Waiting,
+    Answer, EffectId, Ending, Event, FailureClass, Intent, Outcome, PersonRequest, Question,
+    Request, Resolution, RunState, Sent, StepError, StepId, StepState, Stop, Verdict, Waiting,
 };
 use crate::clock::advance;
 use crate::plan::OnFailure;
@@ -446,7 +446,8 @@ fn resolve(state: &RunState, mut decision: Decision, step: &StepId, as_: Resolut
 }
 
 fn roll_back(state: &RunState, why: String) -> Decision {
-    if state.rolling_back.is_some() || state.crossed.is_some() {
+    let under_way = state.rolling_back.is_some() && state.ended != Some(Ending::RollbackIncomplete);
+    if under_way || state.crossed.is_some() {
         return Decision::default();
     }
     Decision::default().fact(Event::RollbackStarted { why }).command(Command::Cancel)

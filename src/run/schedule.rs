@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use super::decide::answer;
 use super::{
-    Command, Decision, Ending, Event, FailureClass, RunState, StepError, StepState, Stop, Waiting,
+    Command, Decision, Ending, Event, FailureClass, RunState, StepError, StepId, StepState, Stop,
+    Undo, Waiting,
 };
 use crate::clock::since;
 use crate::plan::{Class, Plan};
@@ -190,14 +191,45 @@ fn undo(state: &RunState, now: Circumstances, decision: &mut Decision) {
     }
     let next = (0..state.steps.len()).rev().find(|&index| {
         let own = &state.steps[index];
-        own.has_effects() && !matches!(own.state, StepState::Undone | StepState::UndoFailed)
-            || own.state == StepState::Undoing
+        match own.state {
+            StepState::Undone => false,
+            StepState::Undoing => true,
+            StepState::UndoFailed => own.undo_again,
+            _ => own.has_effects(),
+        }
     });
     if let Some(index) = next {
         let step = state.plan().steps[index].id.clone();
-        decision.facts.push(Event::UndoStarted { step });
-        decision.commands.push(Command::Undo(index));
+        decision.facts.push(Event::UndoStarted { step: step.clone() });
+        match obstacle(state, index) {
+            Some(later) => {
+                let failure = StepError::new(
+                    FailureClass::Failed,
+                    "MIG0711",
+                    format!("take {step} back"),
+                    "what it changed was left as it is",
+                )
+                .cause(format!("{later} changed the same after it, and is not taken back"))
+                .hint(format!("see to {later} first, then roll back again"));
+                decision.facts.push(Event::UndoFailed { step, failure });
+            }
+            None => decision.commands.push(Command::Undo(index)),
+        }
     }
+}
+
+/// A later step that changed the same target and could not be taken back: whoever went behind it would change what its
+/// own undo has to find unchanged.
+fn obstacle(state: &RunState, index: usize) -> Option<&StepId> {
+    let restores = |at: usize| {
+        let effects = state.steps[at].to_take_back();
+        effects.into_iter().filter(|it| it.intent.undo == Undo::Restores).map(|it| it.intent.target)
+    };
+    let own: BTreeSet<_> = restores(index).collect();
+    (index + 1..state.steps.len())
+        .filter(|&at| state.steps[at].state == StepState::UndoFailed)
+        .find(|&at| restores(at).any(|target| own.contains(&target)))
+        .map(|at| &state.plan().steps[at].id)
 }
 
 fn finish(state: &RunState, now: Circumstances, halting: Option<Stop>, decision: &mut Decision) {

@@ -74,9 +74,17 @@ pub struct StepRecord {
     pub refused: Option<(String, String)>,
     /// A planned hold was released, by whom.
     pub released: Option<String>,
-    /// Previous states of effects that may or may not have happened and will be repeated: the undo needs the first one.
-    former: BTreeMap<String, serde_json::Value>,
+    /// An undo that failed may be tried again.
+    pub undo_again: bool,
+    /// Undos begun since the last resume.
+    undo_tries: u32,
+    /// Effects that may or may not have happened and can be repeated, as they were first intended: whoever repeats them
+    /// or takes them back needs the previous state of then.
+    former: BTreeMap<String, RecordedEffect>,
 }
+
+/// Undos that one process tries of a step whose last one ended in a doubt that is settled.
+const UNDO_TRIES: u32 = 3;
 
 impl StepRecord {
     fn new() -> Self {
@@ -97,6 +105,8 @@ impl StepRecord {
             question: None,
             refused: None,
             released: None,
+            undo_again: false,
+            undo_tries: 0,
             former: BTreeMap::new(),
         }
     }
@@ -126,9 +136,17 @@ impl StepRecord {
             .find(|effect| effect.intent.key == key)
     }
 
-    /// Whether something of it is in place that an undo would have to look at.
+    /// What an undo has to look at, in the order of the first intents: effects that are in place, and those that may be,
+    /// because nobody could tell and repeating them would have been harmless.
+    pub fn to_take_back(&self) -> Vec<RecordedEffect> {
+        let known = |key: &String| self.effects.iter().any(|effect| effect.intent.key == *key);
+        let perhaps = self.former.iter().filter(|(key, _)| !known(key)).map(|(_, effect)| effect);
+        self.effects.iter().filter(|effect| effect.done).chain(perhaps).cloned().collect()
+    }
+
+    /// Whether something of it is in place, or may be, that an undo would have to look at.
     pub fn has_effects(&self) -> bool {
-        self.effects.iter().any(|effect| effect.done)
+        !self.to_take_back().is_empty()
     }
 }
 
@@ -294,6 +312,10 @@ impl RunState {
                 own.last_started = Some(record.at);
                 own.doubt = None;
             }
+            Move::UndoStarted => {
+                own.undo_again = false;
+                own.undo_tries += 1;
+            }
             Move::Succeeded | Move::Failed | Move::Skipped | Move::InDoubt => {
                 own.ended = Some(record.at);
                 own.ended_in = self.resumes;
@@ -321,14 +343,16 @@ impl RunState {
                 let effect = self.effect(record, step, key)?;
                 effect.done = true;
                 effect.observed = Some(observed.clone());
+                let at = self.at(record, step)?;
+                self.steps[at].former.remove(key);
                 self.settled(record, step)?;
             }
             Event::NotDone { step, key, certain, .. } => {
-                let before = self.effect(record, step, key)?.intent.before.clone();
+                let perhaps = self.effect(record, step, key)?.clone();
                 let at = self.at(record, step)?;
                 let own = &mut self.steps[at];
-                if !*certain {
-                    own.former.entry(key.clone()).or_insert(before);
+                if !*certain && own.effects.iter().any(|effect| effect.intent.key == *key) {
+                    own.former.entry(key.clone()).or_insert(perhaps);
                 }
                 own.effects.retain(|effect| effect.done || effect.intent.key != *key);
                 own.undo_effects.retain(|(_, effect)| effect.done || effect.intent.key != *key);
@@ -390,7 +414,7 @@ impl RunState {
         })
     }
 
-    /// An effect's outcome became known. A step that was stopped by the doubt alone may go on; three times at most
+    /// An effect's outcome became known. An undo that ended in the doubt is tried again. A step that was stopped by the doubt alone may go on; three times at most
     /// without its author's or a person's word, so that a target that loses every reply does not spin.
     fn settled(&mut self, record: &Record, step: &StepId) -> Result<(), IllegalFact> {
         let at = self.at(record, step)?;
@@ -401,14 +425,14 @@ impl RunState {
             || own.failure.as_ref().is_none_or(|last| last.class == FailureClass::Unknown);
         let by_doubt =
             by_doubt && (own.state != StepState::Held || own.attempts == own.attempts_before);
+        let clear = own.in_doubt().next().is_none();
+        if own.state == StepState::UndoFailed && clear && own.undo_tries < UNDO_TRIES {
+            self.steps[at].undo_again = true;
+            return Ok(());
+        }
         let tries = own.attempts - own.attempts_before;
         let bound = self.header.plan.steps[at].retry.attempts.max(3);
-        if idle
-            && by_doubt
-            && tries < bound
-            && self.rolling_back.is_none()
-            && own.in_doubt().next().is_none()
-        {
+        if idle && by_doubt && tries < bound && self.rolling_back.is_none() && clear {
             self.frontier.again(at);
         }
         Ok(())
@@ -425,6 +449,8 @@ impl RunState {
             let own = &mut self.steps[at];
             own.attempts_before = own.attempts;
             own.refused = None;
+            own.undo_tries = 0;
+            own.undo_again = own.state == StepState::UndoFailed;
             let again = match own.state {
                 StepState::Failed => {
                     self.header.plan.steps[at].on_failure != crate::plan::OnFailure::Continue
@@ -495,8 +521,8 @@ fn index(plan: &Plan) -> BTreeMap<StepId, usize> {
 fn intend(own: &mut StepRecord, intent: &super::Intent, undoes: Option<&str>) {
     let mut fresh =
         RecordedEffect { intent: intent.clone(), sent: None, observed: None, done: false };
-    if let (Some(before), None) = (own.former.get(&intent.key), undoes) {
-        fresh.intent.before = before.clone();
+    if let (Some(former), None) = (own.former.get(&intent.key), undoes) {
+        fresh.intent.before = former.intent.before.clone();
     }
     match undoes {
         Some(undone) => {
