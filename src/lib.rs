@@ -26,6 +26,7 @@
 //! |---|---|---|
 //! | [`cli`] | arguments, exit codes, one file per subcommand | everything |
 //! | [`report`] | what people and programs see: sinks of the one stream of facts | `engine`, `journal`, `run` |
+//! | [`rehearsal`] | timed runs, crash matrices, certificates; for `cli` and tests only | `sandbox`, `report`, `journal`, `run` |
 //! | [`engine`] | dispatcher, executor, permits, signals, inbox | `steps`, `journal`, `run` |
 //! | [`steps`] | one file per step kind, and the list of all | the four below |
 //! | [`azure`], [`dns`], [`files`], [`database`] | the outside world, one folder each | `journal` for permits, `run` |
@@ -35,7 +36,8 @@
 //! | [`plan`], [`runbook`] | YAML to plan; pure | [`diagnostic`] |
 //! | [`diagnostic`] | codes, places, hints, redaction | |
 //! | [`clock`] | all time, also time that skips | |
-//! | [`sandbox`] | an Azure, a DNS server and applications on loopback; for `cli` and tests only | `dns`, `files` |
+//! | [`crash`] | where a rehearsed process kills itself | |
+//! | [`sandbox`] | an Azure, a DNS server and applications on loopback; for `cli` and tests only | `crash`, `dns`, `files` |
 //!
 //! A test over the source tree keeps these directions, and keeps I/O out of the pure ones.
 //!
@@ -62,6 +64,7 @@
 pub mod azure;
 pub mod cli;
 pub mod clock;
+pub mod crash;
 pub mod database;
 pub mod diagnostic;
 pub mod dns;
@@ -72,6 +75,7 @@ pub mod http;
 pub mod journal;
 pub mod plan;
 pub mod process;
+pub mod rehearsal;
 pub mod report;
 pub mod run;
 pub mod runbook;

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser, Subcommand};
 
 use super::{
-    Exit, abort, approve, completions, explain, journal, pause, plan, resolve, resume, rollback,
-    run, sandbox, schema, status, validate,
+    Exit, abort, approve, completions, explain, journal, pause, plan, rehearse, resolve, resume,
+    rollback, run, sandbox, schema, status, validate,
 };
 
 /// Heading of the settings that are the same for all.
@@ -67,6 +67,8 @@ pub enum Command {
     Plan(plan::Args),
     /// Run a runbook.
     Run(run::Args),
+    /// Rehearse a runbook in a sandbox: how long it takes, and whether it survives a crash anywhere.
+    Rehearse(rehearse::Args),
     /// Take a run up again where it stopped.
     Resume(resume::Args),
     /// Show how a run stands, or list the runs.
@@ -98,6 +100,7 @@ impl Command {
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
         match self {
             Self::Run(args) => args.run(global),
+            Self::Rehearse(args) => args.run(global),
             Self::Resume(args) => args.run(global),
             Self::Rollback(args) => args.run(global),
             Self::Status(args) => args.run(global),

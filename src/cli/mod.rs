@@ -17,6 +17,7 @@ mod pause;
 mod plan;
 mod prompt;
 mod refusal;
+mod rehearse;
 mod resolve;
 mod resume;
 mod rollback;

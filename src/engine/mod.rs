@@ -65,8 +65,6 @@ pub struct Settings {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// Stay although only people can go on, and wait for the inbox.
     pub wait_for_people: bool,
-    /// For rehearsals: kill this process as soon as so many records are durable. Heeded in a sandbox run only.
-    pub die_after: Option<u64>,
 }
 
 /// How it ended.
@@ -150,18 +148,11 @@ pub async fn start(
     let at = settings.world.clock.now();
     let first = Record { seq: 0, at, event: Event::RunStarted(Box::new(header)) };
     let state = RunState::begin(&first)?;
-    let mut journal = Journal::create(&dir, &first)?;
+    let journal = Journal::create(&dir, &first)?;
     for sink in &mut settings.sinks {
         sink.on_record(&first, &state);
     }
-    rehearse_death(&settings, &mut journal);
     dispatcher::run(settings, signals, (dir, journal, state), Vec::new(), &Goal::Forward).await
-}
-
-fn rehearse_death(settings: &Settings, journal: &mut Journal) {
-    if let (Some(records), Some(_)) = (settings.die_after, &settings.world.sandbox) {
-        journal.die_after(records);
-    }
 }
 
 /// Takes the claimed run up again, forward or back. `edited` replaces the plan; steps that have begun must be the same in it.
@@ -173,8 +164,7 @@ pub async fn resume(
 ) -> Result<Ended, EngineError> {
     let signals = Signals::listen().map_err(EngineError::Signals)?;
     let dir = run_dir(&settings.state_dir, &claim.run);
-    let (mut journal, state) = Journal::open(&dir, settings.world.clock.now())?;
-    rehearse_death(&settings, &mut journal);
+    let (journal, state) = Journal::open(&dir, settings.world.clock.now())?;
     if state.ended.is_some() && *goal == Goal::Forward {
         return Ok(Ended { finish: finish(&state), head: journal.head().clone(), state });
     }

@@ -115,7 +115,6 @@ impl Lab {
             sinks: Vec::new(),
             prompt: None,
             wait_for_people: false,
-            die_after: None,
         }
     }
 

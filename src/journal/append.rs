@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::damage::JournalError;
 use super::read::{Head, read};
 use super::{EffectPermit, FILE, record};
+use crate::crash::{self, Side};
 use crate::run::{EffectId, Event, Record, RunState};
 
 /// Bytes asked of the file system ahead of need, so that a full disk is met before an effect and not after it.
@@ -24,11 +25,12 @@ pub struct Journal {
     file: File,
     head: Head,
     length: u64,
+    /// Records on disk; the head is ahead of it by the batch.
+    synced: u64,
     reserved: u64,
     batch: Vec<u8>,
     intents: Vec<EffectId>,
     poisoned: bool,
-    die_after: Option<u64>,
 }
 
 impl Journal {
@@ -37,6 +39,9 @@ impl Journal {
         let path = run_dir.join(FILE);
         let unwritable = |source| JournalError::Unwritable { path: path.clone(), source };
         private_dir(run_dir).map_err(unwritable)?;
+        if crash::is_due(Side::Before, 1..=1) {
+            crash::die();
+        }
         let mut line = Vec::new();
         let hash = record::encode(first, record::GENESIS, &mut line);
         let temporary = run_dir.join("journal.new");
@@ -52,15 +57,18 @@ impl Journal {
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| run_dir.ancestors().try_for_each(sync_created));
         created.map_err(unwritable)?;
+        if crash::is_due(Side::After, 1..=1) {
+            crash::die();
+        }
         let length = line.len() as u64;
         let mut journal = Self {
             head: Head { records: 1, hash },
             length,
+            synced: 1,
             reserved: 0,
             batch: Vec::with_capacity(1 << 12),
             intents: Vec::new(),
             poisoned: false,
-            die_after: None,
             file,
             path,
         };
@@ -76,13 +84,13 @@ impl Journal {
         settle(&file).map_err(unwritable)?;
         let reading = read(run_dir, |_, _| {})?;
         let mut journal = Self {
+            synced: reading.head.records,
             head: reading.head,
             length: reading.length,
             reserved: 0,
             batch: Vec::with_capacity(1 << 12),
             intents: Vec::new(),
             poisoned: false,
-            die_after: None,
             file,
             path: path.clone(),
         };
@@ -125,29 +133,17 @@ impl Journal {
         let record = Record { seq: self.head.records, at, event };
         self.head.hash = record::encode(&record, &self.head.hash, &mut self.batch);
         self.head.records += 1;
-        if self.die_after == Some(self.head.records) {
+        if crash::is_due(Side::After, self.head.records..=self.head.records) {
             self.die();
         }
         record
     }
 
-    /// For rehearsals in a sandbox: the process kills itself as soon as so many records are durable, in the middle of a
-    /// batch if need be.
-    pub fn die_after(&mut self, records: u64) {
-        self.die_after = Some(records);
-        if self.head.records >= records {
-            self.die();
-        }
-    }
-
     /// What a power cut leaves: the batch up to here on disk, nobody told.
-    fn die(&mut self) {
+    fn die(&mut self) -> ! {
         let written = self.file.write_all(&self.batch).and_then(|()| self.file.sync_data());
         tracing::debug!(?written, records = self.head.records, "dying for a rehearsal");
-        #[cfg(unix)]
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        std::process::abort();
+        crash::die()
     }
 
     /// Makes the batch durable with one write and one `fdatasync`. Only here are permits made: one for each intent in
@@ -159,6 +155,9 @@ impl Journal {
         if self.batch.is_empty() {
             return Ok(Vec::new());
         }
+        if crash::is_due(Side::Before, self.synced + 1..=self.head.records) {
+            crash::die();
+        }
         let written = self.file.write_all(&self.batch).and_then(|()| self.file.sync_data());
         if let Err(source) = written {
             self.poisoned = true;
@@ -166,6 +165,7 @@ impl Journal {
             return Err(JournalError::Unwritable { path: self.path.clone(), source });
         }
         self.length += self.batch.len() as u64;
+        self.synced = self.head.records;
         self.batch.clear();
         if self.length + RESERVE / 2 > self.reserved {
             self.reserve();

@@ -20,6 +20,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::crash;
 use crate::journal::EffectPermit;
 use capture::capture;
 pub use identity::Identity;
@@ -78,6 +79,8 @@ pub enum ProcessError {
 /// A child that waits for our word.
 #[derive(Debug)]
 pub struct Held {
+    /// What is run, without its arguments.
+    name: String,
     group: Group,
     word: ChildStdin,
     output: [JoinHandle<String>; 2],
@@ -115,7 +118,12 @@ impl Program {
         let stderr = child.stderr.take().expect("standard error is piped");
         let output = [tokio::spawn(capture(stdout)), tokio::spawn(capture(stderr))];
         let id = child.id();
-        Ok(Held { group: Group { child, id, ended: false }, word, output })
+        Ok(Held {
+            name: program.to_owned(),
+            group: Group { child, id, ended: false },
+            word,
+            output,
+        })
     }
 
     /// Runs it to its end as a reading: whoever wrote it promises that it changes nothing.
@@ -156,6 +164,7 @@ impl Held {
     }
 
     async fn run(mut self, cancel: &CancellationToken) -> Result<Ended, ProcessError> {
+        let call = crash::call(|| format!("start {}", self.name));
         self.word.write_all(b"go\n").await.map_err(ProcessError::Lost)?;
         drop(self.word);
         let status = tokio::select! {
@@ -166,6 +175,7 @@ impl Held {
             }
         };
         self.group.ended = true;
+        call.made();
         let [stdout, stderr] = self.output.map(|reader| async move {
             let stop = reader.abort_handle();
             let text = tokio::time::timeout(LAST_WORDS, reader).await;
@@ -242,7 +252,7 @@ mod tests {
         let held = shell("touch ran", folder.path()).hold().expect("a child");
         let identity = held.identity().expect("a process");
         assert_eq!(identity.is_running(), Some(true));
-        let Held { group, word, output } = held;
+        let Held { group, word, output, .. } = held;
         // We die: the pipe closes without a word.
         drop(word);
         let mut group = group;

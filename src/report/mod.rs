@@ -28,7 +28,7 @@ pub use narrate::Detail;
 pub use output::Output;
 pub use overview::{Overview, PersonAnswer, Side, Standing, StepView};
 pub use pauses::{TakenBack, WritePause};
-pub use phrase::{typed, word};
+pub use phrase::{count, lasting, typed, word};
 pub use plain::Plain;
 pub use status::{runs, status};
 pub use summary::summary;

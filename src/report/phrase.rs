@@ -21,7 +21,7 @@ pub(super) fn clock(at: Timestamp) -> String {
 }
 
 /// `0.4s`, `42s`, `4m12s`, `1h02m`, `2d04h`: two units at most.
-pub(super) fn lasting(duration: Duration) -> String {
+pub fn lasting(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..10 => format!("{:.1}s", duration.as_secs_f64()),
@@ -33,7 +33,7 @@ pub(super) fn lasting(duration: Duration) -> String {
 }
 
 /// `1 step`, `2 steps`.
-pub(super) fn count(n: usize, noun: &str) -> String {
+pub fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 

@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 /// What each part may import of the others. A part that is not named here may be imported by nobody.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
+    ("crash", &[]),
     ("run", &["clock", "plan"]),
     ("plan", &["clock", "diagnostic", "run", "runbook"]),
     ("runbook", &["diagnostic", "plan", "run"]),
     ("diagnostic", &["plan", "run"]),
-    ("journal", &["run"]),
-    ("process", &["journal", "run"]),
+    ("journal", &["crash", "run"]),
+    ("process", &["crash", "journal", "run"]),
     ("http", &["clock", "diagnostic", "journal", "run", "dns"]),
     ("azure", &["clock", "diagnostic", "http", "journal", "plan", "run"]),
     ("dns", &["azure", "clock", "diagnostic", "http", "journal", "plan", "run"]),
-    ("files", &["clock", "diagnostic", "journal", "plan", "run"]),
+    ("files", &["clock", "crash", "diagnostic", "journal", "plan", "run"]),
     ("database", &["clock", "diagnostic", "journal", "plan", "run"]),
     ("freeze", &["azure", "clock", "diagnostic", "files", "journal", "plan", "run"]),
     (
@@ -38,7 +39,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("engine", &["clock", "diagnostic", "journal", "plan", "run", "steps"]),
     ("report", &["clock", "diagnostic", "engine", "journal", "plan", "run", "steps"]),
-    ("sandbox", &["clock", "dns", "files", "plan", "run"]),
+    (
+        "rehearsal",
+        &[
+            "azure", "clock", "crash", "http", "journal", "plan", "report", "run", "sandbox",
+            "steps",
+        ],
+    ),
+    ("sandbox", &["clock", "crash", "dns", "files", "plan", "run"]),
 ];
 
 /// Parts that are pure: no clock, no file, no socket, no process.

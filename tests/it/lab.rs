@@ -1,15 +1,13 @@
 //! A place to run the program in: its own state folder, sandbox runs only, everything looked at from outside.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use migrate::azure::change_request_id;
-use migrate::run::{EffectId, Event, RunId};
-use migrate::sandbox::{self, ledger};
-use migrate::{http, journal};
+pub(crate) use migrate::rehearsal::stable;
+use migrate::{rehearsal, sandbox};
 
 /// The program under test: the release binary that `MIGRATE_BIN` names, as `tests/run` and `tests/soak` set it, else the
 /// one that was built along with the tests.
@@ -134,62 +132,23 @@ impl Lab {
         runtime.block_on(sandbox::world(&self.sandbox_dir())).expect("a world")
     }
 
+    fn state_dir(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
     /// How often each thing was changed, by the sandbox's own ledger; the writing client's orders left out.
     pub(crate) fn changes(&self) -> BTreeMap<String, usize> {
-        let mut changes = BTreeMap::new();
-        for entry in ledger::read(&self.sandbox_dir()).expect("a ledger") {
-            if entry.is_mutating_request() && entry.changed && !entry.path.ends_with("/orders") {
-                let path = stable(&entry.path).replace(&self.run_id(), "RUN");
-                *changes.entry(format!("{} {path}", entry.method)).or_insert(0) += 1;
-            }
-        }
-        changes
+        rehearsal::changes(&self.state_dir()).expect("a ledger")
     }
 
     /// Changes at the target that no intent on disk speaks of. Of a run that was cut off, too.
     pub(crate) fn unannounced(&self) -> Vec<String> {
-        let (mut known, mut copies) = (BTreeSet::new(), false);
-        for dir in self.run_dirs() {
-            let run = RunId::new(dir.file_name().expect("a name").to_string_lossy());
-            // Without a whole journal there is no intent.
-            let _ = journal::read(&dir, |record, _| {
-                if let Event::Intent { step, intent, .. } = &record.event {
-                    let id = EffectId { step: step.clone(), key: intent.key.clone() };
-                    known.insert(http::idempotency_key(&run, &id));
-                    known.insert(change_request_id(&run, &id).to_string());
-                    copies |= intent.verb == "copy";
-                }
-            });
-        }
-        let mut unannounced = Vec::new();
-        for dir in self.run_dirs().iter().map(|run| run.join("sandbox")) {
-            let entries = ledger::read(&dir).expect("a ledger").into_iter();
-            let made = entries
-                .filter(|it| it.is_mutating_request() && it.changed)
-                .filter(|it| !it.path.ends_with("/orders"))
-                .filter(|it| !it.request_id.as_ref().is_some_and(|id| known.contains(id)));
-            unannounced.extend(made.map(|it| format!("{} {}", it.method, it.path)));
-            if !copies && has_files(&dir.join("estate/target")) {
-                unannounced.push("files at the target".to_owned());
-            }
-        }
-        unannounced
+        rehearsal::unannounced(&self.state_dir()).expect("a ledger")
     }
 
     pub(crate) fn run_id(&self) -> String {
         self.run_dir().file_name().expect("a name").to_string_lossy().into_owned()
     }
-}
-
-/// The part of a path that is the same in every run: deployments are named after their run.
-pub(crate) fn stable(path: &str) -> &str {
-    let at = path.find("/deployments/").map(|at| at + "/deployments/".len());
-    &path[..at.unwrap_or(path.len())]
-}
-
-fn has_files(dir: &Path) -> bool {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|it| it.path()).any(|path| if path.is_dir() { has_files(&path) } else { true })
 }
 
 /// A process that has ended.

@@ -212,7 +212,7 @@ fn survives(kind: &Kind, whole: &Lab, points: &[usize]) {
     let expected = traces(whole);
     for point in points {
         let lab = Lab::new(TINY);
-        let killed = lab.run(&example(kind), &["--die-after", &point.to_string()]);
+        let killed = lab.run(&example(kind), &["--die-at", &format!("after-record:{point}")]);
         assert_eq!(killed.code(), None, "not killed after record {point}: {}", killed.said());
         let resumed = lab.migrate(["resume"]);
         assert_eq!(resumed.code(), Some(0), "after record {point}: {}", resumed.said());

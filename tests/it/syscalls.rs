@@ -99,7 +99,7 @@ fn survives(
 ) -> Result<(), String> {
     let lab = Lab::new(TINY);
     let arguments = if point.file.is_some() {
-        lab.run(CUTOVER, &["--die-after", "1"]);
+        lab.run(CUTOVER, &["--die-at", "after-record:1"]);
         vec!["resume".to_owned()]
     } else {
         lab.sandbox_run(CUTOVER)

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use migrate::rehearsal::{How, Left, Outcome, Verdict, judge};
 use migrate::sandbox::WorldSnapshot;
 
-use crate::crash_matrix;
 use crate::lab::{Lab, SMALL};
 
 /// See the module.
@@ -38,6 +38,15 @@ impl Uninterrupted {
 
     /// Whether that lab's run came to the same: the same world, the same changes, no order lost.
     pub(crate) fn same(&self, lab: &Lab) -> Result<(), String> {
-        crash_matrix::same(lab, &self.world, &self.changes)
+        let outcome = |world, changes| Outcome {
+            ended: How::Exit(0),
+            said: String::new(),
+            left: Left { world, changes, ..Left::default() },
+        };
+        let whole = outcome(self.world.clone(), self.changes.clone());
+        match judge(&whole, Some(&lab.unannounced()), &outcome(lab.world(), lab.changes())) {
+            Verdict::Same => Ok(()),
+            other => Err(format!("{other:#?}")),
+        }
     }
 }

@@ -92,7 +92,7 @@ fn rolled_back_from_any_step_of_the_release_it_is_as_before() {
     let before = untouched(&whole, WAVE_1);
     for (point, step) in points {
         let lab = Lab::new(SMALL);
-        lab.run(WAVE_1, &["--die-after", &point.to_string()]);
+        lab.run(WAVE_1, &["--die-at", &format!("after-record:{point}")]);
         lab.migrate(["rollback", "--yes"]).expect(8);
         let after = lab.world();
         assert_eq!(after.record_sets, before.record_sets, "after {step}");

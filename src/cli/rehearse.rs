@@ -1,0 +1,182 @@
+//! `migrate rehearse RUNBOOK`: how long it takes, and whether it survives interruption. Every run of it is a sandbox run.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
+
+use super::disk::Disk;
+use super::refusal::Refusal;
+use super::world::scenario;
+use super::{Exit, Global, narrate, runs, validate};
+use crate::clock::Clock;
+use crate::diagnostic::redact::Redactor;
+use crate::plan::{Plan, prepare};
+use crate::rehearsal::{self, Certificate, How, Matrix, RehearsalError, Setting, Whole};
+use crate::report::{JsonLines, Output};
+use crate::run::hex;
+use crate::sandbox::Scenario;
+use crate::steps::CATALOGUE;
+
+/// Arguments of `migrate rehearse`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The runbook.
+    #[arg(value_name = "RUNBOOK")]
+    pub runbook: PathBuf,
+    /// What the sandbox is at first and what happens in it; without it, RUNBOOK's .scenario.yaml or the default world.
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Kill the run before and after every journal record and every outside call, resume it, and compare.
+    #[arg(long)]
+    pub crash_matrix: bool,
+    /// Try every N-th point only; the certificate says so.
+    #[arg(long, value_name = "N", requires = "crash_matrix")]
+    pub sample: Option<NonZeroUsize>,
+    /// Trials side by side; without it, as many as there are cores.
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Write the certificate to this file, too: Markdown if it ends in .md, JSON if in .json.
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Option<PathBuf>,
+}
+
+impl Args {
+    /// Rehearses.
+    pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
+        let name = self.runbook.display().to_string();
+        let prepared = prepare(&name, &Disk, CATALOGUE);
+        validate::report(&prepared, global);
+        let Some(plan) = prepared.plan else { return Ok(Exit::InvalidRunbook) };
+        let runtime = tokio::runtime::Runtime::new()?;
+        Ok(Refusal::told(runtime.block_on(self.rehearse(global, &plan))))
+    }
+
+    async fn rehearse(&self, global: &Global, plan: &Plan) -> Result<Exit, Refusal> {
+        let form = self.certificate.as_deref().map(Form::of).transpose()?;
+        let runbook = runs::absolute(&self.runbook)?;
+        let scenario = scenario(self.scenario.as_deref(), &runbook)?;
+        let program =
+            std::env::current_exe().map_err(|error| Refusal::because(Exit::Failed, &error))?;
+        let setting = Setting::new(program, runbook, &scenario)?;
+        let whole = Whole::run(&setting, plan).await?;
+        if !whole.is_complete() {
+            narrate(&whole.outcome.said);
+            return Err(Refusal::new(
+                ending(&whole),
+                format!("the rehearsal did not come to its end: {}", whole.outcome.ended),
+            ));
+        }
+        let mut certificate = self.certificate_of(plan, &scenario, &whole);
+        if self.crash_matrix {
+            certificate.matrices.push(self.crash_matrix(&setting, &whole).await?);
+        }
+        show(global, &certificate);
+        if let (Some(form), Some(path)) = (form, &self.certificate) {
+            std::fs::write(path, form.text(&certificate))
+                .map_err(|error| Refusal::because(Exit::Failed, &error))?;
+        }
+        Ok(if certificate.deviations() == 0 { Exit::Done } else { Exit::Failed })
+    }
+
+    async fn crash_matrix(&self, setting: &Setting, whole: &Whole) -> Result<Matrix, Refusal> {
+        let began = Instant::now();
+        let (records, calls) = (whole.records.len(), whole.calls.len());
+        let all = rehearsal::points(records, calls, None).len();
+        let points = rehearsal::points(records, calls, self.sample);
+        let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
+        let jobs = jobs.map_or(1, NonZeroUsize::get);
+        let tried = rehearsal::crash_matrix(setting, whole, &points, jobs, &|_| ()).await?;
+        Ok(Matrix {
+            name: "crash",
+            claim: "Killed there and resumed, it ends as the whole run does",
+            points: all,
+            sample: self.sample.map(NonZeroUsize::get),
+            command: format!("migrate rehearse {} --crash-matrix", self.runbook.display()),
+            real_seconds: began.elapsed().as_secs_f64(),
+            tried,
+        })
+    }
+
+    fn certificate_of(&self, plan: &Plan, scenario: &Scenario, whole: &Whole) -> Certificate {
+        let beside = self.runbook.with_extension("scenario.yaml");
+        let named = self.scenario.clone().or_else(|| beside.is_file().then_some(beside));
+        let text = serde_json::to_string(scenario).expect("a scenario is plain data");
+        Certificate {
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            runbook: self.runbook.display().to_string(),
+            wave: plan.wave.to_string(),
+            summary: plan.summary.clone(),
+            change: plan.change.clone(),
+            plan: plan.fingerprint(),
+            scenario: named.map_or("the default world".to_owned(), |it| it.display().to_string()),
+            scenario_hash: hex(&Sha256::digest(text)),
+            seed: scenario.estate.seed,
+            at: Clock::system().now(),
+            ended: whole.outcome.ended.to_string(),
+            records: whole.records.len(),
+            calls: whole.calls.len(),
+            world: whole.world(),
+            times: whole.times.clone(),
+            matrices: Vec::new(),
+        }
+    }
+}
+
+/// The whole run's own exit code: what would happen on the night.
+fn ending(whole: &Whole) -> Exit {
+    let code = match whole.outcome.ended {
+        How::Exit(code) => u8::try_from(code).ok(),
+        _ => None,
+    };
+    let known = Exit::ALL.iter().map(|(exit, _)| *exit);
+    known.into_iter().find(|exit| Some(exit.code()) == code).unwrap_or(Exit::Failed)
+}
+
+fn show(global: &Global, certificate: &Certificate) {
+    let output = Output::stdout(Redactor::default());
+    if global.json {
+        let mut lines = JsonLines::new(output, "certificate");
+        lines.value(&serde_json::json!({ "certificate": certificate }));
+    } else {
+        let mut output = output;
+        output.page(&rehearsal::page(certificate));
+    }
+}
+
+/// How the certificate is written to a file.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Markdown,
+    Json,
+}
+
+impl Form {
+    fn of(path: &std::path::Path) -> Result<Self, Refusal> {
+        match path.extension().and_then(|it| it.to_str()) {
+            Some("md") => Ok(Self::Markdown),
+            Some("json") => Ok(Self::Json),
+            _ => Err(Refusal::usage(format!(
+                "a certificate is written to a name that ends in .md or .json, not {}",
+                path.display()
+            ))),
+        }
+    }
+
+    fn text(self, certificate: &Certificate) -> String {
+        match self {
+            Self::Markdown => rehearsal::markdown(certificate),
+            Self::Json => {
+                let text = serde_json::to_string_pretty(certificate);
+                text.expect("a certificate is plain data") + "\n"
+            }
+        }
+    }
+}
+
+impl From<RehearsalError> for Refusal {
+    fn from(error: RehearsalError) -> Self {
+        Self::because(Exit::Failed, &error)
+    }
+}

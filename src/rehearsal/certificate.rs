@@ -1,0 +1,135 @@
+//! The certificate: what was tried, under which conditions, and what came of it. It is made only from what was seen.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::judge::Verdict;
+use super::times::Times;
+
+/// One trial.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tried {
+    /// What was done to it: `before-call:12`.
+    pub point: String,
+    /// What that was: `PUT localhost/subscriptions/…`; empty where it was not reached.
+    pub at: String,
+    /// What came of it.
+    pub verdict: Verdict,
+    /// How long the trial took.
+    pub real_seconds: f64,
+}
+
+/// Trials of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Matrix {
+    /// `crash`.
+    pub name: &'static str,
+    /// What was to be shown, as a sentence.
+    pub claim: &'static str,
+    /// Points there are.
+    pub points: usize,
+    /// Only every so many-th of them was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<usize>,
+    /// What was typed to get it; a point is added to reproduce a trial.
+    pub command: String,
+    /// How long it took.
+    pub real_seconds: f64,
+    /// Every trial.
+    pub tried: Vec<Tried>,
+}
+
+/// How many trials of one series came to which verdict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Count {
+    /// As the whole run.
+    pub same: usize,
+    /// The point was not reached; as the whole run, too.
+    pub not_reached: usize,
+    /// Exit 6 where no more was promised.
+    pub stopped_for_person: usize,
+    /// Not as the whole run.
+    pub deviated: usize,
+}
+
+impl Count {
+    /// All of them.
+    pub const fn all(&self) -> usize {
+        self.same + self.not_reached + self.stopped_for_person + self.deviated
+    }
+
+    fn add(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Same => self.same += 1,
+            Verdict::NotReached => self.not_reached += 1,
+            Verdict::StoppedForPerson(_) => self.stopped_for_person += 1,
+            Verdict::Deviated(_) => self.deviated += 1,
+        }
+    }
+}
+
+/// Counts by series, which is the part of a point before its number.
+pub fn counts(tried: &[Tried]) -> BTreeMap<&str, Count> {
+    let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
+    for tried in tried {
+        let series = tried.point.split_once(':').map_or(tried.point.as_str(), |(series, _)| series);
+        counts.entry(series).or_default().add(&tried.verdict);
+    }
+    counts
+}
+
+impl Matrix {
+    /// Counts over all trials.
+    pub fn total(&self) -> Count {
+        self.tried.iter().fold(Count::default(), |mut total, tried| {
+            total.add(&tried.verdict);
+            total
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Certificate {
+    /// Version of this program.
+    pub tool: String,
+    /// The runbook, as it was named.
+    pub runbook: String,
+    /// Its wave.
+    pub wave: String,
+    /// Its line about itself.
+    pub summary: String,
+    /// The change ticket.
+    pub change: Option<String>,
+    /// Fingerprint of the plan.
+    pub plan: String,
+    /// Which world it was rehearsed in.
+    pub scenario: String,
+    /// SHA-256 over the scenario.
+    pub scenario_hash: String,
+    /// What the world's files and databases follow from.
+    pub seed: u64,
+    /// When.
+    pub at: Timestamp,
+    /// How the whole run ended.
+    pub ended: String,
+    /// Records of its journal.
+    pub records: usize,
+    /// Its outside calls.
+    pub calls: usize,
+    /// SHA-256 over the world it left, with which every trial was compared.
+    pub world: String,
+    /// How long it took.
+    pub times: Times,
+    /// What else was tried.
+    pub matrices: Vec<Matrix>,
+}
+
+impl Certificate {
+    /// Trials that deviated, over all matrices.
+    pub fn deviations(&self) -> usize {
+        self.matrices.iter().map(|matrix| matrix.total().deviated).sum()
+    }
+}

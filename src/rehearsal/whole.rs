@@ -1,0 +1,76 @@
+//! The whole run: uninterrupted, timed, and the measure of every trial.
+
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+
+use super::RehearsalError;
+use super::judge::Outcome;
+use super::left::comparable;
+use super::times::Times;
+use super::trial::{Ended, How, Setting, Trial};
+use crate::journal;
+use crate::plan::Plan;
+use crate::report::Overview;
+use crate::run::{Event, Record, hex};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// How it ended, and what it left.
+    pub outcome: Outcome,
+    /// What each record of its journal says, in a few words.
+    pub records: Vec<String>,
+    /// Its outside calls.
+    pub calls: Vec<String>,
+    /// How long it took.
+    pub times: Times,
+}
+
+impl Whole {
+    /// Runs it.
+    pub async fn run(setting: &Setting, plan: &Plan) -> Result<Self, RehearsalError> {
+        let trial = Trial::new(setting, "whole")?;
+        let ended = trial.run_until(None).await?;
+        let seen = records(&ended);
+        let (mut names, mut pauses) = (Vec::new(), Vec::new());
+        if let Some(dir) = trial.run_dir() {
+            journal::read(&dir, |record, _| names.push(name(&record.event)))?;
+            pauses = Overview::read(&dir, None)?.writes_paused;
+        }
+        Ok(Self {
+            records: names,
+            calls: trial.calls(),
+            times: Times::of(&seen, plan, pauses),
+            outcome: Outcome { ended: ended.how, said: ended.stderr, left: trial.left().await? },
+        })
+    }
+
+    /// Whether it came to the end of its plan.
+    pub fn is_complete(&self) -> bool {
+        self.outcome.ended == How::Exit(0)
+    }
+
+    /// SHA-256 over the world it left: what every trial is compared with.
+    pub fn world(&self) -> String {
+        hex(&Sha256::digest(comparable(&self.outcome.left.world).to_string()))
+    }
+}
+
+/// The records among the lines of a child's JSON, with their real times.
+fn records(ended: &Ended) -> Vec<(Duration, Record)> {
+    let parsed =
+        ended.stdout.iter().map(|(at, line)| Some((*at, serde_json::from_str(line).ok()?)));
+    parsed.flatten().collect()
+}
+
+/// `intent pause[crm]`.
+pub(super) fn name(event: &Event) -> String {
+    let value = serde_json::to_value(event).expect("facts are plain data");
+    let (fact, members) = value
+        .as_object()
+        .and_then(|fact| fact.iter().next())
+        .expect("a fact is an object with one member");
+    let of = ["step", "stage", "ending", "stop"].iter().find_map(|name| members[name].as_str());
+    [fact.replace('_', " "), of.unwrap_or_default().to_owned()].join(" ").trim_end().to_owned()
+}
