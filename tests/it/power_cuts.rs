@@ -277,7 +277,7 @@ fn no_acknowledged_record_is_lost_on_xfs() {
 /// A wave that has begun on a disk of its own; the world it changes is elsewhere and keeps its power.
 fn begun(lab: &Lab) -> Result<Disk, String> {
     let disk = Disk::mounted("ext4", 64, &lab.path().join("state"))?;
-    assert_eq!(lab.run(WAVE, &["--die-after", "2"]).code(), None, "killed");
+    assert_eq!(lab.run(WAVE, &["--die-at", "after-record:2"]).code(), None, "killed");
     let world = lab.path().join("world");
     let moved = std::process::Command::new("mv").arg(lab.sandbox_dir()).arg(&world).status();
     assert!(moved.expect("mv starts").success());
