@@ -58,7 +58,11 @@ pub enum Skipped {
     Special,
     /// Its name is not Unicode text; the path shown is an approximation.
     Name,
-    /// It could not be read.
+    /// Its name begins or ends with white space, which file services cut off.
+    Untrimmed,
+    /// It was there and went away.
+    Vanished,
+    /// It could not be read this time: what is in it is not known.
     Unreadable(String),
 }
 
@@ -68,6 +72,8 @@ impl std::fmt::Display for Skipped {
             Self::Link(to) => write!(f, "a symbolic link to {to}, not followed"),
             Self::Special => f.write_str("neither a file nor a folder"),
             Self::Name => f.write_str("a name that is not Unicode text"),
+            Self::Untrimmed => f.write_str("a name that begins or ends with white space"),
+            Self::Vanished => f.write_str("it went away while the tree was copied"),
             Self::Unreadable(why) => write!(f, "not readable: {why}"),
         }
     }

@@ -63,6 +63,14 @@ impl SyncPlan {
     pub fn bytes(&self) -> u64 {
         self.copy.values().map(|file| file.size).sum()
     }
+
+    /// The first file or folder of the source that could not be read, and why. As long as there is one, no copy is whole.
+    pub fn unread(&self) -> Option<(&str, &str)> {
+        self.not_copied.iter().find_map(|(path, why)| match why {
+            Skipped::Unreadable(why) => Some((path.as_str(), why.as_str())),
+            _ => None,
+        })
+    }
 }
 
 /// What a sync did.
@@ -93,6 +101,9 @@ pub enum SyncError {
     /// What arrived is not what was sent.
     #[error("{0} reads back differently than it was written")]
     Corrupt(String),
+    /// A file or folder of the source could not be read; everything else was copied.
+    #[error("{0} could not be read: {1}; everything else was copied")]
+    Unread(String, String),
     /// A file changed each time it was read.
     #[error("{0} keeps changing while it is copied")]
     Changing(String),
@@ -127,8 +138,7 @@ pub async fn plan(
         match target.1.files.get(path) {
             // The file service trims names; it would write to another place.
             _ if path.trim() != path => {
-                let why = "its path begins or ends with white space";
-                plan.not_copied.insert(path.clone(), Skipped::Unreadable(why.to_owned()));
+                plan.not_copied.insert(path.clone(), Skipped::Untrimmed);
             }
             Some(other)
                 if other == file
@@ -197,8 +207,7 @@ pub async fn carry_out(
                 progress.append(&copied)?;
             }
             Err(CopyFailed::Vanished(path)) => {
-                let why = "it went away while the tree was copied".to_owned();
-                report.not_copied.insert(path, Skipped::Unreadable(why));
+                report.not_copied.insert(path, Skipped::Vanished);
             }
             Err(CopyFailed::Other(error)) => {
                 progress.sync()?;
@@ -210,6 +219,10 @@ pub async fn carry_out(
     }
     drop(under_way);
     progress.sync()?;
+    // Before anything is deleted: what lies below a folder that was not read is not known to be extra.
+    if let Some((path, why)) = plan.unread() {
+        return Err(SyncError::Unread(path.to_owned(), why.to_owned()));
+    }
     let gone = if delete_extra { plan.extra.as_slice() } else { &[] };
     for path in gone.iter().chain(&plan.leftovers) {
         to.delete(path).await.map_err(|error| failed(path, error.into()))?;
@@ -426,6 +439,24 @@ mod tests {
             carry_out(&plan, stores, false, &trees.progress(), &permit, &cancel, &|_, _| ()).await;
         assert!(matches!(stopped, Err(SyncError::Files(FilesError::Cancelled))));
         assert!(!trees.folder.path().join("target/two").exists());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_can_not_be_read_fails_the_copy_and_nothing_is_deleted() {
+        let trees = Trees::new();
+        trees.sync(false).await.expect("a sync");
+        let extra = trees.folder.path().join("target/share");
+        fs::create_dir_all(&extra).expect("a folder");
+        fs::write(extra.join("kept"), "k").expect("a file");
+        let mut plan = trees.plan(Differs::default()).await;
+        let why = Skipped::Unreadable("Input/output error".to_owned());
+        plan.not_copied.insert("share".to_owned(), why);
+        let stores = (&trees.store("source"), &trees.store("target"));
+        let (permit, cancel) = (EffectPermit::for_test("key"), CancellationToken::new());
+        let progress = trees.progress();
+        let stopped = carry_out(&plan, stores, true, &progress, &permit, &cancel, &|_, _| ()).await;
+        assert!(matches!(stopped, Err(SyncError::Unread(path, _)) if path == "share"));
+        assert!(extra.join("kept").exists());
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{Exception, kept_file};
-use crate::files::{Exclude, Manifest, Store};
+use crate::files::{Exclude, Manifest, Skipped, Store};
 use crate::run::hex;
 
 /// Files that must not change.
@@ -100,6 +100,11 @@ async fn listing(folder: &Path, exclude: &[String]) -> Result<String, String> {
     let store = Store::of("freeze", Some(&system), |path| path.into())?;
     let Manifest { files, skipped } =
         store.manifest(&Exclude::new(exclude)).await.map_err(|error| error.to_string())?;
+    // What was not read can not be told from what has changed, now or at any later look.
+    if let Some((path, why)) = skipped.iter().find(|(_, why)| matches!(why, Skipped::Unreadable(_)))
+    {
+        return Err(format!("{path} in {} is {why}", folder.display()));
+    }
     let mut text = String::new();
     for (path, entry) in &files {
         let _ = writeln!(text, "{} {} {path:?}", entry.size, entry.modified);

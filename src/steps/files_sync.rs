@@ -42,7 +42,7 @@ pub const KIND: Kind = Kind {
                read back and compared by SHA-256, and only then renamed to its own name; its time of change is copied along. \
                A sync that was stopped goes on where it was: what has been copied is not copied again.\n\n\
                Symbolic links, special files and names that are not text are not copied; they are counted and named in the \
-               evidence. A file that changes while it is read is read again, up to three times.\n\n\
+               evidence. A file or folder that can not be read fails the step when everything else has been copied. A file that changes while it is read is read again, up to three times.\n\n\
                The copy stays at the target when the run is taken back. With `delete_extra: true`, files that the source does \
                not have are deleted at the target, and that can not be taken back.",
         example: include_str!("../../examples/steps/files.sync.yaml"),
@@ -211,6 +211,8 @@ impl Step for With {
 
     async fn probe(&self, cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
         match self.plan(cx).await {
+            // Not the whole of the source was seen, so not the whole of it is in place as far as anybody knows.
+            Ok((_, _, plan)) if plan.unread().is_some() => Verdict::NotDone,
             Ok((_, _, plan)) if plan.copy.is_empty() && self.deletes(&plan) == 0 => {
                 let not_copied = not_copied(&SyncReport {
                     not_copied: plan.not_copied.clone(),
