@@ -1,6 +1,10 @@
 //! Why a command did not do what it was asked: exit code, code of the page, causes, and what to type instead.
 
 use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use anyhow::Context as _;
+use tokio::runtime::Runtime;
 
 use super::{Exit, narrate};
 use crate::engine::EngineError;
@@ -56,7 +60,8 @@ impl Refusal {
         match error {
             LockError::Held { owner: Some(owner), .. } => Self::held(owner, program),
             LockError::Held { owner: None, .. } => Self::because(Exit::Locked, error),
-            LockError::Unusable { .. } => Self::because(Exit::JournalNotWritten, error),
+            LockError::Unusable { .. } => Self::because(Exit::JournalNotWritten, error)
+                .hint("nothing was changed: when the cause is mended, type the same command again"),
         }
     }
 
@@ -77,10 +82,21 @@ impl Refusal {
     /// Carries a command out in a runtime of its own. What it left running ends with the process: after a second Ctrl-C
     /// nobody waits for a thread that still copies a file.
     pub(super) fn settled(work: impl Future<Output = Result<Exit, Self>>) -> anyhow::Result<Exit> {
-        let runtime = tokio::runtime::Runtime::new()?;
-        let exit = Self::told(runtime.block_on(work));
+        let runtime = Runtime::new().context(
+            "can not start the program's threads; nothing was changed, type the same command again",
+        )?;
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+        let exit = Self::told(ended.unwrap_or_else(|_| Err(Self::panicked())));
         runtime.shutdown_background();
         Ok(exit)
+    }
+
+    /// The program itself gave way, outside of any step: inside one, a panic is the outcome of that attempt.
+    fn panicked() -> Self {
+        let what = "the program panicked outside of any step; what was under way is in doubt";
+        Self::new(Exit::Unknown, what).code("MIG0706").hint(
+            "what is journalled is safe: `migrate status` shows it, `migrate resume` probes what is in doubt",
+        )
     }
 
     /// Says it on standard error; the end of every command that may be refused.
@@ -104,6 +120,9 @@ impl From<JournalError> for Refusal {
             (Some(run), error) if error.is_write() => format!(
                 "make room or mend the disk, then: migrate resume {run} (what was begun is asked of its target first)"
             ),
+            (Some(run), JournalError::Unreadable { .. }) => {
+                format!("when it can be read again: migrate resume {run}")
+            }
             (Some(run), JournalError::Damaged { .. } | JournalError::Inconsistent { .. }) => {
                 format!("put a copy of the file back, then: migrate journal verify {run}")
             }
@@ -128,7 +147,9 @@ impl From<EngineError> for Refusal {
 
 impl From<SandboxError> for Refusal {
     fn from(error: SandboxError) -> Self {
-        Self::because(Exit::Failed, &error).code(error.code())
+        Self::because(Exit::Failed, &error)
+            .code(error.code())
+            .hint("a sandbox touches nothing outside its folder: mend the cause and type the same command again")
     }
 }
 
@@ -147,5 +168,16 @@ impl From<Finish> for Exit {
             Finish::Interrupted => Self::Interrupted,
             Finish::Terminated => Self::Terminated,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_ends_with_an_exit_code_of_the_table() {
+        let exit = Refusal::settled(async { panic!("a defect") }).expect("a runtime");
+        assert_eq!(exit, Exit::Unknown);
     }
 }

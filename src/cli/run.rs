@@ -182,11 +182,19 @@ pub(super) async fn finish(
 ) -> Result<Exit, Refusal> {
     let (redactor, base) = (ground.redactor.clone(), ground.world.base.clone());
     ground.leave().await;
-    let program = global.program();
-    let ended = ended.map_err(|error| {
-        Refusal::from(error).hint(format!("what is known: {program} status {run}"))
-    })?;
-    let overview = Overview::read(&run_dir(&global.state_dir, run), None)?;
+    let (program, dir) = (global.program(), run_dir(&global.state_dir, run));
+    let next = |refusal: Refusal| {
+        if dir.join(journal::FILE).is_file() {
+            refusal
+                .hint(format!("what is known: {program} status {run}"))
+                .hint(format!("when the cause is mended: {program} resume {run}"))
+        } else {
+            let again = "when the cause is mended, type the same command again";
+            refusal.hint(format!("nothing was changed, the run has not begun: {again}"))
+        }
+    };
+    let ended = ended.map_err(|error| next(error.into()))?;
+    let overview = Overview::read(&dir, None).map_err(|error| next(error.into()))?;
     global.show(overview, &redactor, &base, report::summary);
     Ok(ended.finish.into())
 }

@@ -24,8 +24,7 @@ pub struct Args {
 impl Args {
     /// Serves until it is interrupted.
     pub fn run(self, global: &Global) -> anyhow::Result<Exit> {
-        let runtime = tokio::runtime::Runtime::new()?;
-        Ok(Refusal::told(runtime.block_on(self.serve(global))))
+        Refusal::settled(self.serve(global))
     }
 
     async fn serve(self, global: &Global) -> Result<Exit, Refusal> {

@@ -166,6 +166,8 @@ pub async fn resume(
     let dir = run_dir(&settings.state_dir, &claim.run);
     let (journal, state) = Journal::open(&dir, settings.world.clock.now())?;
     if state.ended.is_some() && *goal == Goal::Forward {
+        // The end is durable before the head that speaks of it.
+        journal.anchor(&dir)?;
         return Ok(Ended { finish: finish(&state), head: journal.head().clone(), state });
     }
     let mut opening = Vec::new();

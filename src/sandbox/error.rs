@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SandboxError {
     /// A file or folder of the sandbox could not be read or written.
-    #[error("MIG0601: {doing} {}", path.display())]
+    #[error("{doing} {}", path.display())]
     File {
         /// What was attempted: "read", "append to".
         doing: &'static str,
@@ -20,7 +20,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The ledger holds something that this program did not write.
-    #[error("MIG0602: the ledger {} is damaged at line {line}: {why}", path.display())]
+    #[error("the ledger {} is damaged at line {line}: {why}", path.display())]
     Ledger {
         /// The ledger.
         path: PathBuf,
@@ -30,13 +30,13 @@ pub enum SandboxError {
         why: String,
     },
     /// Another process runs a sandbox in this folder.
-    #[error("MIG0603: another sandbox runs in {}", dir.display())]
+    #[error("another sandbox runs in {}", dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,
     },
     /// A loopback address could not be bound.
-    #[error("MIG0604: bind {address}")]
+    #[error("bind {address}")]
     Bind {
         /// Address and port.
         address: String,
@@ -45,7 +45,7 @@ pub enum SandboxError {
         source: io::Error,
     },
     /// The scenario file is wrong.
-    #[error("MIG0605: scenario {name}: {why}")]
+    #[error("scenario {name}: {why}")]
     Scenario {
         /// The file as given.
         name: String,
@@ -53,7 +53,7 @@ pub enum SandboxError {
         why: String,
     },
     /// The estate's databases could not be made.
-    #[error("MIG0606: make the estate's database {}", path.display())]
+    #[error("make the estate's database {}", path.display())]
     Estate {
         /// The database.
         path: PathBuf,
@@ -62,7 +62,7 @@ pub enum SandboxError {
         source: sqlx::Error,
     },
     /// The certificates could not be made or read.
-    #[error("MIG0607: certificates of the sandbox: {0}")]
+    #[error("certificates of the sandbox: {0}")]
     Certificates(String),
 }
 
