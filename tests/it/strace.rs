@@ -7,12 +7,13 @@
 //! `--seccomp-bpf` would be faster and is not used: strace 6.1 leaves calls uncounted under it.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::time::Duration;
 
+use crate::child::Running;
 use crate::lab::{Ended, Lab};
 
 /// One workload, every kind of step of a cutover, some 700 calls that write or send.
@@ -24,40 +25,8 @@ writer: { orders: 2, pause_ms: 1 }
 replication: [{ group: rg-crm, vault: vault-crm, item: crm-db, lag: [[0, 0]] }]
 operation_seconds: 1
 ";
-
-/// A fault at one call.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Injection {
-    /// The call's name.
-    pub(crate) call: String,
-    /// As strace has it: `signal=KILL`, `error=EIO`.
-    pub(crate) fault: &'static str,
-    /// The call of a thread that it strikes, from 1.
-    pub(crate) nth: usize,
-    /// Every later one, too.
-    pub(crate) lasts: bool,
-    /// Count and strike only calls that concern this file, relative to the run's folder.
-    pub(crate) file: Option<String>,
-}
-
-impl fmt::Display for Injection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { call, fault, nth, lasts, file } = self;
-        write!(f, "inject={call}:{fault}:when={nth}{}", if *lasts { "+" } else { "" })?;
-        file.as_ref().map_or(Ok(()), |file| write!(f, " at {file}"))
-    }
-}
-
-/// A system call as strace has seen it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Call {
-    pub(crate) thread: u32,
-    pub(crate) name: String,
-    /// The file, relative to the run's folder if it is in there, or what else the descriptor is.
-    pub(crate) place: String,
-    /// The fault was put into it.
-    pub(crate) struck: bool,
-}
+/// No run of it lasts so long, however busy the machine.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Whether strace is here and may trace; says so if not.
 pub(crate) fn missing(what: &str) -> bool {
@@ -71,36 +40,82 @@ pub(crate) fn missing(what: &str) -> bool {
     !works
 }
 
-/// Runs the program under strace, which sees calls of these names, and strikes.
+/// Where a fault strikes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    /// The call's name.
+    pub(crate) call: String,
+    /// Which of a thread's calls, from 1.
+    pub(crate) nth: usize,
+    /// In a whole run if `None`. Else of a run that was killed after so many records and is taken up, and counted are only
+    /// calls that concern this file, relative to the run's folder.
+    pub(crate) at: Option<(u64, String)>,
+}
+
+/// A fault at a point, as strace has it: `signal=KILL`, `error=EIO`; in all later calls, too, if it lasts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Injection {
+    pub(crate) point: Point,
+    pub(crate) fault: String,
+    pub(crate) lasts: bool,
+}
+
+impl fmt::Display for Injection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { point: Point { call, nth, at }, fault, lasts } = self;
+        write!(f, "inject={call}:{fault}:when={nth}{}", if *lasts { "+" } else { "" })?;
+        at.as_ref().map_or(Ok(()), |(records, file)| {
+            write!(f, " -P {file}, of a run killed after {records} records and taken up")
+        })
+    }
+}
+
+/// A system call as strace has seen it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) thread: u32,
+    pub(crate) name: String,
+    /// The file, relative to the run's folder if it is in there, or what else the descriptor is.
+    pub(crate) place: String,
+    /// The file is in the run's folder.
+    pub(crate) inside: bool,
+    /// The fault was put into it.
+    pub(crate) struck: bool,
+}
+
+/// Runs the cutover, or takes up what is there of it, under strace, which sees calls of these names, and strikes.
 pub(crate) fn traced(
     lab: &Lab,
-    arguments: Vec<String>,
     names: &[&str],
     injection: Option<&Injection>,
 ) -> (Ended, Vec<Call>) {
     let log = lab.path().join("strace.log");
     // A name that this machine's kernel does not have is passed over.
     let set: Vec<_> = names.iter().map(|name| format!("?{name}")).collect();
-    let mut options: Vec<OsString> =
-        ["-f", "-qq", "-y", "-s", "0", "-o"].map(OsString::from).into();
-    options.extend([log.clone().into(), "-e".into(), format!("trace={}", set.join(",")).into()]);
-    if let Some(it @ Injection { call, fault, nth, lasts, file }) = injection {
-        let when = format!("{nth}{}", if *lasts { "+" } else { "" });
-        options.extend(["-e".into(), format!("inject={call}:{fault}:when={when}").into()]);
-        if let Some(file) = file {
-            options.extend(["-P".into(), lab.run_dir().join(file).into()]);
-        }
-        assert!(names.contains(&it.call.as_str()), "{call} is not traced");
-    }
-    let inner = lab.command(arguments);
     let mut command = Command::new("strace");
-    command.args(options).arg(inner.get_program()).args(inner.get_args());
+    command.args(["-f", "-qq", "-y", "-s", "0", "-o"]).arg(&log);
+    command.arg("-e").arg(format!("trace={}", set.join(",")));
+    if let Some(Injection { point: Point { call, nth, at }, fault, lasts }) = injection {
+        let when = format!("{nth}{}", if *lasts { "+" } else { "" });
+        command.arg("-e").arg(format!("inject={call}:{fault}:when={when}"));
+        if let Some((_, file)) = at {
+            command.arg("-P").arg(lab.run_dir().join(file));
+        }
+    }
+    let begun = lab.journal().is_some();
+    let inner =
+        lab.command(if begun { vec!["resume".to_owned()] } else { lab.sandbox_run(CUTOVER) });
+    command.arg(inner.get_program()).args(inner.get_args());
     command.current_dir(inner.get_current_dir().expect("a lab says where"));
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("TOKIO_WORKER_THREADS", "1").stdin(std::process::Stdio::null());
-    let ended = Ended(command.output().expect("strace runs"));
+    let mut running = Running::start(command, lab.path(), "traced");
+    let ended = running.ended_within(PATIENCE);
+    let (stdout, stderr) = (running.stdout().into_bytes(), running.stderr().into_bytes());
+    let status = ended.unwrap_or_else(|| panic!("it does not end: {}", running.said()));
     let text = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    (ended, calls(&text.unwrap_or_default(), &lab.run_dirs(), injection))
+    let calls = calls(&text.unwrap_or_default(), &lab.run_dirs(), injection);
+    (Ended(Output { status, stdout, stderr }), calls)
 }
 
 /// The calls of a log, in order.
@@ -123,17 +138,18 @@ fn calls(log: &str, runs: &[PathBuf], injection: Option<&Injection>) -> Vec<Call
         let count = counts.entry((thread, name.to_owned())).or_insert(0);
         *count += 1;
         // What dies in a call can not tell how it ended, and others die with it.
-        let fatal =
-            |it: &Injection| it.fault == "signal=KILL" && it.call == name && it.nth == *count;
+        let fatal = |it: &Injection| {
+            it.fault == "signal=KILL" && it.point.call == name && it.point.nth == *count
+        };
         let struck = rest.contains("(INJECTED)") || injection.is_some_and(fatal);
-        let place = place(arguments, runs);
-        calls.push(Call { thread, name: name.to_owned(), place, struck });
+        let (place, inside) = place(arguments, runs);
+        calls.push(Call { thread, name: name.to_owned(), place, inside, struck });
     }
     calls
 }
 
-/// What a call is about: the last name among its arguments, else its descriptor.
-fn place(arguments: &str, runs: &[PathBuf]) -> String {
+/// What a call is about: the last name among its arguments, else its descriptor; and whether that is in the run's folder.
+fn place(arguments: &str, runs: &[PathBuf]) -> (String, bool) {
     let arguments = arguments.rsplit_once(" = ").map_or(arguments, |(before, _)| before);
     let descriptor = || {
         let inner = arguments.split_once('<')?.1.split_once('>')?.0;
@@ -144,7 +160,9 @@ fn place(arguments: &str, runs: &[PathBuf]) -> String {
     let found = if by_number { descriptor() } else { named.or_else(descriptor) };
     let found = found.unwrap_or_default();
     let inside = runs.iter().find_map(|run| found.strip_prefix(&*run.to_string_lossy()));
-    inside.map_or(found, |inside| inside.trim_start_matches('/')).to_owned()
+    inside.map_or((found.to_owned(), false), |inside| {
+        (inside.trim_start_matches('/').to_owned(), true)
+    })
 }
 
 #[test]
@@ -158,25 +176,21 @@ fn a_log_of_strace_is_understood() {
 8 write(11</r/w-1/journal.jsonl>, \"\"..., 5 <unfinished ...>
 8 +++ killed by SIGKILL +++
 ";
-    let kill = Injection {
-        call: "write".to_owned(),
-        fault: "signal=KILL",
-        nth: 1,
-        lasts: false,
-        file: None,
-    };
+    let point = Point { call: "write".to_owned(), nth: 1, at: None };
+    let kill = Injection { point, fault: "signal=KILL".to_owned(), lasts: false };
     let found: Vec<_> = calls(log, &[PathBuf::from("/r/w-1")], Some(&kill))
         .into_iter()
-        .map(|it| (it.thread, it.name, it.place, it.struck))
+        .map(|it| (it.thread, it.name, it.place, it.inside, it.struck))
         .collect();
     let expected = [
-        (7, "rename", "head.json", false),
-        (7, "connect", "socket", false),
-        (8, "fdatasync", "journal.jsonl", true),
-        (7, "openat", "/etc/hosts", false),
-        (8, "write", "journal.jsonl", true),
+        (7, "rename", "head.json", true, false),
+        (7, "connect", "socket", false, false),
+        (8, "fdatasync", "journal.jsonl", true, true),
+        (7, "openat", "/etc/hosts", false, false),
+        (8, "write", "journal.jsonl", true, true),
     ];
-    let expected: Vec<_> =
-        expected.map(|(t, name, place, hit)| (t, name.to_owned(), place.to_owned(), hit)).into();
-    assert_eq!(found, expected);
+    let own = |(thread, name, place, inside, struck): (u32, &str, &str, bool, bool)| {
+        (thread, name.to_owned(), place.to_owned(), inside, struck)
+    };
+    assert_eq!(found, expected.map(own));
 }
