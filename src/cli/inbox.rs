@@ -7,6 +7,7 @@ use super::runs::Found;
 use super::settings::operator;
 use super::{Exit, Global, narrate};
 use crate::engine::inbox;
+use crate::journal;
 use crate::run::{PersonRequest, Request};
 
 /// How long a live engine may take to journal a request, in real time, and how often it is looked at.
@@ -38,16 +39,18 @@ pub(super) fn submit(
         Refusal::because(Exit::JournalNotWritten, &error)
             .hint(format!("the request was not handed over; is {} writable?", found.dir.display()))
     })?;
-    if found.owner.is_none() {
-        narrate(&format!(
-            "kept in the inbox of {}; nothing runs it now\nnext: {program} resume {}\n",
-            found.run, found.run
-        ));
-        return Ok(Exit::Done);
-    }
     for _ in 0..PATIENCE.as_millis() / LOOK.as_millis() {
+        // The engine may end before it looks again: then nobody takes it up.
+        let alive = journal::holder(&found.dir.join("lock")).is_some();
         if !path.exists() {
             narrate(&format!("taken up and journalled by run {}\n", found.run));
+            return Ok(Exit::Done);
+        }
+        if !alive {
+            narrate(&format!(
+                "kept in the inbox of {}; nothing runs it now\nnext: {program} resume {}\n",
+                found.run, found.run
+            ));
             return Ok(Exit::Done);
         }
         std::thread::sleep(LOOK);

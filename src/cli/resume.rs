@@ -73,7 +73,7 @@ pub(super) async fn take_up(
     let found = &Found::read(&global.state_dir, Some(found.run.as_str()))?;
     let ground = ground(found, edited.as_ref().map(|(plan, _)| plan)).await?;
     let settings = engine_settings(global, &ground, wait);
-    let ended = engine::resume(claim, settings, goal, edited).await;
+    let ended = engine::resume(&claim, settings, goal, edited).await;
     finish(global, ground, &found.run, ended).await
 }
 

@@ -130,7 +130,7 @@ impl Args {
             None => purpose.really(),
         };
         let settings = engine_settings(global, &ground, self.wait);
-        let ended = engine::start(claim, settings, header).await;
+        let ended = engine::start(&claim, settings, header).await;
         finish(global, ground, &run, ended).await
     }
 }

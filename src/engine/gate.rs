@@ -106,7 +106,9 @@ impl Effects for Gate {
 
     async fn ask(&self, question: Question) -> Result<Answer, StepError> {
         let input = Input::Asks(self.step.clone(), question);
-        self.send(input, Reply::Answered).await
+        let answer = self.send(input, Reply::Answered).await;
+        // Nobody is asked any more; the question stands, and is asked again on resume.
+        answer.map_err(|_| StepError::cancelled("waiting for an answer"))
     }
 }
 

@@ -110,7 +110,7 @@ pub fn run_dir(state_dir: &Path, run: &RunId) -> PathBuf {
 }
 
 /// A run and its wave, held by this process until this is dropped. Taken before anything is prepared for the run, so that
-/// whoever comes second is told at once and has changed nothing.
+/// whoever comes second is told at once and has changed nothing; given up after the run's world was left.
 #[derive(Debug)]
 pub struct Claim {
     run: RunId,
@@ -139,7 +139,7 @@ impl Claim {
 
 /// Begins the claimed run.
 pub async fn start(
-    claim: Claim,
+    claim: &Claim,
     mut settings: Settings,
     header: Header,
 ) -> Result<Ended, EngineError> {
@@ -157,7 +157,7 @@ pub async fn start(
 
 /// Takes the claimed run up again, forward or back. `edited` replaces the plan; steps that have begun must be the same in it.
 pub async fn resume(
-    claim: Claim,
+    claim: &Claim,
     settings: Settings,
     goal: &Goal,
     edited: Option<(Plan, String)>,

@@ -142,11 +142,11 @@ impl Lab {
     }
 
     async fn start(&self) -> Ended {
-        start(self.claim(), self.settings(), self.header()).await.expect("the engine runs")
+        start(&self.claim(), self.settings(), self.header()).await.expect("the engine runs")
     }
 
     async fn resume(&self) -> Ended {
-        resume(self.claim(), self.settings(), &Goal::Forward, None).await.expect("it resumes")
+        resume(&self.claim(), self.settings(), &Goal::Forward, None).await.expect("it resumes")
     }
 
     fn says(&self, id: &str, by: &str, request: Request) {
@@ -328,9 +328,9 @@ async fn a_rollback_takes_nothing_back_twice_and_is_final() {
     let lab = Lab::new(vec![tell("a", &[]), check_that_fails("verify", &[0])]);
     lab.start().await;
     let back = Goal::RollBack("asked for".to_owned());
-    let ended = resume(lab.claim(), lab.settings(), &back, None).await.expect("it goes back");
+    let ended = resume(&lab.claim(), lab.settings(), &back, None).await.expect("it goes back");
     assert_eq!(ended.finish, Finish::RolledBack);
-    let again = resume(lab.claim(), lab.settings(), &back, None).await.expect("nothing to do");
+    let again = resume(&lab.claim(), lab.settings(), &back, None).await.expect("nothing to do");
     assert_eq!(again.finish, Finish::RolledBack);
 }
 
@@ -364,7 +364,7 @@ async fn a_question_expires_although_something_else_was_due_earlier() {
         rollback_reserve: Duration::ZERO,
     });
     let settings = Settings { wait_for_people: true, ..lab.settings() };
-    let ended = start(lab.claim(), settings, lab.header()).await.expect("the engine runs");
+    let ended = start(&lab.claim(), settings, lab.header()).await.expect("the engine runs");
     assert_eq!(
         ended.state.steps[0].failure.as_ref().map(|it| it.class),
         Some(crate::run::FailureClass::Refused)

@@ -202,6 +202,11 @@ impl Overview {
         self.runbook.parent().map(Path::to_owned).unwrap_or_default()
     }
 
+    /// Steps that are being carried out or taken back.
+    pub(super) fn under_way(&self) -> usize {
+        self.count("running") + self.count("undoing")
+    }
+
     /// Steps in this state.
     pub fn count(&self, state: &str) -> usize {
         self.steps.iter().filter(|step| step.state == state).count()

@@ -72,6 +72,15 @@ pub(super) fn was_stopped(step: &StepRecord) -> bool {
         && failure.is_some_and(|failure| failure.class == FailureClass::Cancelled)
 }
 
+/// The same where steps may be left that nobody waited for, as after a second signal.
+pub(super) const fn stop_leaving(why: Stop, unfinished: usize) -> &'static str {
+    match (why, unfinished) {
+        (Stop::Interrupted, 1..) => "interrupted in the middle of a step",
+        (Stop::Terminated, 1..) => "terminated in the middle of a step",
+        _ => stop(why),
+    }
+}
+
 /// Why the engine stopped.
 pub(super) const fn stop(stop: Stop) -> &'static str {
     match stop {

@@ -80,7 +80,9 @@ pub fn runs(runs: &[Overview]) -> Vec<Line> {
             let (standing, paint) = match run.standing {
                 Standing::Live => ("under way", Paint::Good),
                 Standing::Stopped(Stop::WaitsForPerson) => ("waits for a person", Paint::Warn),
-                Standing::Stopped(stop) => (phrase::stop(stop), Paint::Warn),
+                Standing::Stopped(stop) => {
+                    (phrase::stop_leaving(stop, run.under_way()), Paint::Warn)
+                }
                 Standing::CutOff => ("cut off", Paint::Bad),
                 Standing::Ended(ending) => phrase::ending(ending),
             };

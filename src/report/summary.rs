@@ -55,7 +55,7 @@ fn standing(run: &Overview) -> (String, Paint) {
     let sandbox = if run.sandbox { " (sandbox)" } else { "" };
     let (text, paint) = match run.standing {
         Standing::Live => ("under way", Paint::Good),
-        Standing::Stopped(stop) => (phrase::stop(stop), Paint::Warn),
+        Standing::Stopped(stop) => (phrase::stop_leaving(stop, run.under_way()), Paint::Warn),
         Standing::CutOff => {
             ("cut off: its process ended without a word; the journal is safe", Paint::Bad)
         }

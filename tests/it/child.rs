@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Between two looks at a process that is waited for.
 const LOOK: Duration = Duration::from_micros(500);
@@ -29,9 +29,18 @@ impl Running {
         Self { child: command.spawn().expect("the program starts"), out, started }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn pid(&self) -> Pid {
         let raw = i32::try_from(self.child.id()).expect("a process id");
         Pid::from_raw(raw).expect("a process id")
+    }
+
+    /// Sends a signal to the process itself. It is ours until it has been waited for, so the id is nobody else's.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it has not been waited for");
     }
 
     /// Kills it and all of its group.
@@ -125,6 +134,48 @@ impl Chance {
     pub(crate) fn within(&mut self, span: Duration) -> Duration {
         let micros = u64::try_from(span.as_micros()).expect("a short time");
         Duration::from_micros(self.below(micros))
+    }
+}
+
+/// Waits until something is so, for as long as no test lasts.
+#[track_caller]
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
+    let given_up = Instant::now() + Duration::from_mins(2);
+    while !is_so() {
+        assert!(Instant::now() < given_up, "it never came: {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Measured times.
+#[derive(Debug, Default)]
+pub(crate) struct Figures(Vec<Duration>);
+
+impl Figures {
+    pub(crate) fn add(&mut self, took: Duration) {
+        self.0.push(took);
+    }
+
+    /// The time that so many percent do not exceed; zero when nothing was measured.
+    pub(crate) fn percentile(&self, percent: usize) -> Duration {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(index).copied().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let at = |percent| self.percentile(percent).as_millis();
+        write!(
+            f,
+            "{} times, p50 {} ms, p99 {} ms, max {} ms",
+            self.0.len(),
+            at(50),
+            at(99),
+            at(100)
+        )
     }
 }
 

@@ -25,6 +25,11 @@ pub(crate) fn cases(short: usize, long: usize) -> usize {
     }
 }
 
+/// Whether this is a long form.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("MIGRATE_SOAK").is_some()
+}
+
 /// A small world: the same resources, fewer files and orders.
 pub(crate) const SMALL: &str = "
 estate: { seed: 7, workloads: [crm, shop], files: 24, orders: 40 }
@@ -46,6 +51,18 @@ impl Lab {
 
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// A file of the lab's folder, and its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path.display().to_string()
+    }
+
+    /// The text of a file in the lab's folder, once there is one.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path().join(name)).ok()
     }
 
     /// Folders of runs, also of one that was killed before its journal began.
