@@ -1,6 +1,19 @@
 //! The one clock of engine, steps and sandbox.
 //!
-//! A real run reads the system clock and sleeps on the monotonic one. A sandbox run uses *skipping* time: it flows at
+//! A real run has two clocks. The *wall* clock says what people agreed on: when a window opens, until when an answer
+//! counts, how old a reading is. Anybody may set it, also in the middle of a run. The *steady* clock can not be set: it began
+//! with the wall clock's time when the process did and runs evenly since. The rules:
+//!
+//! - What lasts is steady: timeouts, pauses between attempts, polling, how long a gate held. A jump neither ends nor
+//!   prolongs it.
+//! - What begins at a moment begins by the wall clock. It is looked at several times a second, so a clock that is put right
+//!   is believed at once.
+//! - What ends at a moment is over as soon as either clock, or a record of this process, has passed it
+//!   ([`Now::latest`]): a clock that is set back does not open a window again.
+//! - What must be waited out, as an old TTL in caches, is over only when both clocks have passed it ([`Now::earliest`]).
+//! - A reading from the future has no age ([`age`]): one of two clocks is wrong, and nobody can tell how old it is.
+//!
+//! A sandbox run uses *skipping* time: it flows at
 //! the real pace while anybody works, and jumps to the earliest deadline as soon as everybody sleeps. Twenty-four hours
 //! of stabilization then cost milliseconds, and no timeout is met by a computation that was merely slow.
 //!
@@ -19,9 +32,37 @@ use tokio::sync::oneshot;
 #[derive(Debug, Clone)]
 pub struct Clock(Arc<Inner>);
 
+/// One moment by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// What the wall clock shows.
+    pub wall: Timestamp,
+    /// What it would show if nobody had set it since the process began.
+    pub steady: Timestamp,
+}
+
+impl Now {
+    /// The later of both: what may be used until a moment is judged by it.
+    pub fn latest(self) -> Timestamp {
+        self.wall.max(self.steady)
+    }
+
+    /// The earlier of both: what must be waited out is judged by it.
+    pub fn earliest(self) -> Timestamp {
+        self.wall.min(self.steady)
+    }
+}
+
+impl From<Timestamp> for Now {
+    /// Nobody has set the clock.
+    fn from(at: Timestamp) -> Self {
+        Self { wall: at, steady: at }
+    }
+}
+
 #[derive(Debug)]
 enum Inner {
-    System,
+    System { base: Timestamp, since: Instant },
     Skipping(Mutex<Skipping>),
 }
 
@@ -118,8 +159,9 @@ impl Drop for Busy {
 
 impl Clock {
     /// The system's clock.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
     pub fn system() -> Self {
-        Self(Arc::new(Inner::System))
+        Self(Arc::new(Inner::System { base: Timestamp::now(), since: Instant::now() }))
     }
 
     /// Skipping time that starts at `base`.
@@ -146,8 +188,24 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
     pub fn now(&self) -> Timestamp {
         match &*self.0 {
-            Inner::System => Timestamp::now(),
+            Inner::System { .. } => Timestamp::now(),
             Inner::Skipping(_) => self.skipping().now(),
+        }
+    }
+
+    /// Time that nobody can set; for measuring, never to be shown or kept.
+    pub fn steady(&self) -> Timestamp {
+        match &*self.0 {
+            Inner::System { base, since } => advance(*base, since.elapsed()),
+            Inner::Skipping(_) => self.skipping().now(),
+        }
+    }
+
+    /// Both.
+    pub fn both(&self) -> Now {
+        match &*self.0 {
+            Inner::System { .. } => Now { wall: self.now(), steady: self.steady() },
+            Inner::Skipping(_) => self.now().into(),
         }
     }
 
@@ -169,17 +227,14 @@ impl Clock {
         Busy { clock: self.clone(), counted: false }
     }
 
-    /// Sleeps for `duration` of this clock's time, lending `busy` back meanwhile.
+    /// Sleeps for `duration` of steady time, lending `busy` back meanwhile. Cancel-safe: a dropped sleep leaves no count
+    /// behind.
     pub async fn sleep(&self, duration: Duration, busy: &mut Busy) {
-        self.sleep_until(advance(self.now(), duration), busy).await;
-    }
-
-    /// Sleeps until `deadline`. Cancel-safe: a dropped sleep leaves no count behind.
-    pub async fn sleep_until(&self, deadline: Timestamp, busy: &mut Busy) {
         let Inner::Skipping(_) = &*self.0 else {
-            tokio::time::sleep(since(self.now(), deadline)).await;
+            tokio::time::sleep(duration).await;
             return;
         };
+        let deadline = advance(self.now(), duration);
         let (waker, mut woken) = oneshot::channel();
         let (key, wait) = {
             let mut inner = self.skipping();
@@ -203,7 +258,7 @@ impl Clock {
     fn skipping(&self) -> MutexGuard<'_, Skipping> {
         match &*self.0 {
             Inner::Skipping(inner) => inner.lock().unwrap_or_else(PoisonError::into_inner),
-            Inner::System => unreachable!("only asked of a skipping clock"),
+            Inner::System { .. } => unreachable!("only asked of a skipping clock"),
         }
     }
 }
@@ -244,6 +299,14 @@ pub fn advance(at: Timestamp, duration: Duration) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
+/// How far apart two right clocks may be.
+const SKEW_MAX: Duration = Duration::from_mins(1);
+
+/// How old something is that bears the time `of`; none when that is in the future.
+pub fn age(of: Timestamp, now: Timestamp) -> Option<Duration> {
+    (since(now, of) <= SKEW_MAX).then(|| since(of, now))
+}
+
 /// `later - earlier`, zero when the clock went backwards.
 pub fn since(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
@@ -252,6 +315,17 @@ pub fn since(earlier: Timestamp, later: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_from_the_future_has_no_age() {
+        let at = |second| Timestamp::from_second(second).expect("a time");
+        assert_eq!(age(at(100), at(104)), Some(Duration::from_secs(4)));
+        assert_eq!(age(at(100), at(40)), Some(Duration::ZERO), "two clocks are never quite equal");
+        assert_eq!(age(at(100), at(39)), None);
+        assert_eq!(since(Timestamp::MAX, Timestamp::MIN), Duration::ZERO);
+        assert_eq!(advance(Timestamp::MAX, Duration::MAX), Timestamp::MAX);
+        assert!(since(Timestamp::MIN, Timestamp::MAX) > Duration::from_hours(1 << 20));
+    }
 
     #[tokio::test]
     async fn a_day_passes_at_once_when_everybody_sleeps() {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ArmError, Azure, ResourceId, Wait};
-use crate::clock::since;
+use crate::clock::age;
 
 const API: &str = "2024-04-01";
 
@@ -83,10 +83,10 @@ pub struct ReplicationItem {
 }
 
 impl ReplicationItem {
-    /// How far the target trails the source. A recovery point in the future (clock skew of the appliance) is no lag.
-    /// None while there is no recovery point.
+    /// How far the target trails the source. A recovery point a moment in the future (clock skew of the appliance) is no
+    /// lag; one that is further off tells nothing. None while there is no recovery point.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
-        self.last_recovery_point.map(|point| since(point, now))
+        self.last_recovery_point.and_then(|point| age(point, now))
     }
 
     /// Whether the service lets that operation be started now.
@@ -254,7 +254,9 @@ mod tests {
         }
         let zoneless = item(&json!({ "lastRecoveryPointReceived": "2026-11-21T13:00:00" }));
         let now: Timestamp = "2026-11-21T08:00:00Z".parse().expect("a time");
-        assert_eq!(zoneless.lag(now), Some(Duration::ZERO));
+        assert_eq!(zoneless.lag(now), None, "five hours ahead, nobody knows how old it is");
+        let skewed = item(&json!({ "lastRecoveryPointReceived": "2026-11-21T08:00:05Z" }));
+        assert_eq!(skewed.lag(now), Some(Duration::ZERO));
         assert_eq!(item(&Value::Null).lag(now), None, "no reading is no lag of zero");
     }
 

@@ -52,13 +52,15 @@ impl Authorities {
         wanted: impl Fn(&RrSet) -> bool,
     ) -> Settled {
         let Patience { clock, busy, cancel, within, say } = patience;
-        let started = clock.now();
+        let started = clock.steady();
         let mut rounds = 0;
         loop {
             let truth = self.ask(name, kind).await;
             let missing = truth.missing(&wanted);
             rounds += 1;
-            if missing.is_empty() || since(started, clock.now()) >= within || cancel.is_cancelled()
+            if missing.is_empty()
+                || since(started, clock.steady()) >= within
+                || cancel.is_cancelled()
             {
                 return Settled { truth, missing, rounds };
             }

@@ -17,7 +17,7 @@ use super::freeze::{self, LastSeen, OpenFreeze};
 use super::gate::{Message, Reply, effect_of};
 use super::signals::Signals;
 use super::{Ended, EngineError, Goal, Settings, inbox};
-use crate::clock::Busy;
+use crate::clock::{Busy, since};
 use crate::journal::{EffectPermit, Journal};
 use crate::run::{
     self, Answer, Circumstances, Command, Decision, EffectId, Event, Input, Outputs, PersonRequest,
@@ -50,8 +50,9 @@ struct Dispatcher {
     replies: BTreeMap<EffectId, Reply>,
     asking: BTreeMap<StepId, oneshot::Sender<Answer>>,
     stopping: Option<Stop>,
-    /// Every moment at which something is due; the earliest wakes the loop.
+    /// Every moment at which something is due, by the wall clock and by the steady one; the nearest wakes the loop.
     due: BTreeSet<Timestamp>,
+    due_after: BTreeSet<Timestamp>,
     outputs: Arc<BTreeMap<StepId, Outputs>>,
     effects: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
     freezes: Vec<OpenFreeze>,
@@ -106,6 +107,7 @@ pub(super) async fn run(
         asking: BTreeMap::new(),
         stopping: None,
         due: BTreeSet::new(),
+        due_after: BTreeSet::new(),
         outputs: Arc::default(),
         effects: Arc::default(),
         freezes: freeze::open(&state),
@@ -132,7 +134,8 @@ impl Dispatcher {
     fn open(&mut self, opening: Vec<Event>, goal: &Goal) -> Result<(), EngineError> {
         let mut batch = Batch::default();
         for event in opening {
-            self.record(event, &mut batch)?;
+            let now = self.settings.world.clock.now();
+            self.record(event, now, &mut batch)?;
         }
         let waiting = inbox::waiting(&self.dir);
         for (_, request) in &waiting {
@@ -154,9 +157,11 @@ impl Dispatcher {
         let clock = self.settings.world.clock.clone();
         let lent = busy.lend();
         let mut waiting = clock.waiting();
+        // Asked anew at every tick: the wall clock may be set while we sleep.
+        let due_in = self.due_in();
         let wake = async {
-            match self.due.first() {
-                Some(&at) => clock.sleep_until(at, &mut waiting).await,
+            match due_in {
+                Some(span) => clock.sleep(span, &mut waiting).await,
                 None => std::future::pending().await,
             }
         };
@@ -171,6 +176,14 @@ impl Dispatcher {
         };
         drop(lent);
         news
+    }
+
+    /// Until the next thing is due.
+    fn due_in(&self) -> Option<Duration> {
+        let now = self.settings.world.clock.both();
+        let by_wall = self.due.first().map(|&at| since(now.wall, at));
+        let by_steady = self.due_after.first().map(|&at| since(now.steady, at));
+        by_wall.into_iter().chain(by_steady).min()
     }
 
     fn take_up(&mut self, news: News, ears: &mut Ears) -> Result<(), EngineError> {
@@ -207,8 +220,9 @@ impl Dispatcher {
                 self.handle(vec![Message::plain(Input::Stop(stop))])
             }
             News::Woke => {
-                let now = self.settings.world.clock.now();
-                self.due.retain(|at| *at > now);
+                let now = self.settings.world.clock.both();
+                self.due.retain(|at| *at > now.wall);
+                self.due_after.retain(|at| *at > now.steady);
                 self.handle(vec![Message::plain(Input::Woke)])
             }
             News::Person(request) => self.handle(vec![Message::plain(Input::Person(request))]),
@@ -228,7 +242,8 @@ impl Dispatcher {
     fn stop_now(&mut self, stop: Stop) -> Result<(), EngineError> {
         self.tasks.abort_all();
         let mut batch = Batch::default();
-        self.record(Event::RunStopped { stop }, &mut batch)?;
+        let now = self.settings.world.clock.now();
+        self.record(Event::RunStopped { stop }, now, &mut batch)?;
         batch.commands.push(Command::Finish);
         self.settle(batch)
     }
@@ -268,8 +283,9 @@ impl Dispatcher {
     }
 
     fn decide(&mut self, input: Input, batch: &mut Batch) -> Result<(), EngineError> {
-        let decision = run::decide(&self.state, input, self.settings.world.clock.now());
-        self.take(decision, batch)
+        let now = self.settings.world.clock.both();
+        let decision = run::decide(&self.state, input, now);
+        self.take(decision, now.wall, batch)
     }
 
     /// Starts what may start, until a round decides no further fact.
@@ -281,32 +297,43 @@ impl Dispatcher {
                 asking: self.asking.len(),
                 wait_for_people: self.settings.wait_for_people || self.settings.prompt.is_some(),
             };
-            let now = self.settings.world.clock.now();
+            let now = self.settings.world.clock.both();
             let decision = run::schedule(&self.state, circumstances, now);
             let settled = decision.facts.is_empty();
-            self.take(decision, batch)?;
+            self.take(decision, now.wall, batch)?;
             if settled || batch.finishes() {
                 return Ok(());
             }
         }
     }
 
-    fn take(&mut self, decision: Decision, batch: &mut Batch) -> Result<(), EngineError> {
+    /// Facts bear the time they were decided at: what is recorded as begun in the window was found to be in it.
+    fn take(
+        &mut self,
+        decision: Decision,
+        at: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<(), EngineError> {
         for event in decision.facts {
-            self.record(event, batch)?;
+            self.record(event, at, batch)?;
         }
         batch.commands.extend(decision.commands);
         Ok(())
     }
 
     /// Adds a fact to the batch and to the state. Nobody hears of it before the sync.
-    fn record(&mut self, mut event: Event, batch: &mut Batch) -> Result<(), EngineError> {
+    fn record(
+        &mut self,
+        mut event: Event,
+        at: Timestamp,
+        batch: &mut Batch,
+    ) -> Result<(), EngineError> {
         let redactor = self.settings.world.secrets.redactor();
         event.replace_texts(&|text| match redactor.redact(text) {
             Cow::Borrowed(_) => None,
             Cow::Owned(clean) => Some(clean),
         });
-        let record = self.journal.append(self.settings.world.clock.now(), event);
+        let record = self.journal.append(at, event);
         self.state.apply(&record)?;
         batch.anchor |= matches!(
             record.event,
@@ -371,6 +398,9 @@ impl Dispatcher {
             }
             Command::WakeAt(at) => {
                 self.due.insert(at);
+            }
+            Command::WakeAfter(at) => {
+                self.due_after.insert(at);
             }
             Command::Finish => self.finished = true,
         }

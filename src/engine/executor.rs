@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::freeze::{self, LastSeen, OpenFreeze};
 use super::gate::{Gate, Message};
-use crate::clock::{Busy, Clock, Hold, advance};
+use crate::clock::{Busy, Clock, Hold};
 use crate::plan::{PlannedStep, expression};
 use crate::run::{
     EffectId, FailureClass, Input, Outcome, Outputs, ProgressNote, RecordedEffect, StepError,
@@ -218,11 +219,12 @@ impl Limits<'_> {
         step: &StepId,
         work: impl Future<Output = Result<T, StepError>>,
     ) -> Result<T, StepError> {
-        let deadline = self.timeout.map(|timeout| advance(self.clock.now(), timeout));
+        let late = AtomicBool::new(false);
         let watch = async {
-            let Some(deadline) = deadline else { return std::future::pending().await };
+            let Some(timeout) = self.timeout else { return std::future::pending().await };
             let mut waiting = self.clock.waiting();
-            self.clock.sleep_until(deadline, &mut waiting).await;
+            self.clock.sleep(timeout, &mut waiting).await;
+            late.store(true, Ordering::Relaxed);
             self.cancel.cancel();
             std::future::pending::<()>().await;
         };
@@ -236,7 +238,7 @@ impl Limits<'_> {
             () = watch => unreachable!("the watch only cancels"),
             () = cut_off => Err(StepError::cancelled("coming to a safe point in time")),
         };
-        let late = deadline.is_some_and(|deadline| self.clock.now() >= deadline);
+        let late = late.into_inner();
         result.map_err(|failure| match self.timeout {
             Some(timeout) if late && failure.class == FailureClass::Cancelled => {
                 timed_out(failure, timeout)

@@ -76,7 +76,7 @@ pub(super) async fn watch(
     }
     let clock = &bench.world.clock;
     let mut seen = seen.0.lock().await;
-    if seen.is_some_and(|at| since(at, clock.now()) < FRESH) {
+    if seen.is_some_and(|at| since(at, clock.steady()) < FRESH) {
         return Ok(());
     }
     for freeze in freezes {
@@ -104,6 +104,6 @@ pub(super) async fn watch(
             )));
         }
     }
-    *seen = Some(clock.now());
+    *seen = Some(clock.steady());
     Ok(())
 }

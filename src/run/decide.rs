@@ -8,7 +8,7 @@ use super::{
     Answer, EffectId, Ending, Event, FailureClass, Intent, Outcome, PersonRequest, Question,
     Request, Resolution, RunState, Sent, StepError, StepId, StepState, Stop, Verdict, Waiting,
 };
-use crate::clock::advance;
+use crate::clock::{Now, advance};
 use crate::plan::OnFailure;
 
 /// Something that happened, on its way to the dispatcher.
@@ -74,8 +74,10 @@ pub enum Command {
     Undo(usize),
     /// Ask every running attempt to stop where it can be resumed.
     Cancel,
-    /// Come back at this time.
+    /// Come back when the wall clock shows this.
     WakeAt(Timestamp),
+    /// Come back when the steady clock shows this.
+    WakeAfter(Timestamp),
     /// End the engine; the facts say how.
     Finish,
 }
@@ -102,8 +104,8 @@ impl Decision {
 }
 
 /// Decides on one input. [`super::schedule`] then decides what starts next.
-pub fn decide(state: &RunState, input: Input, at: Timestamp) -> Decision {
-    let none = Decision::default();
+pub fn decide(state: &RunState, input: Input, now: impl Into<Now>) -> Decision {
+    let (none, now) = (Decision::default(), now.into());
     match input {
         Input::Began => settle(state),
         Input::Intend { step, intent, undoes } => intend(state, step, intent, undoes),
@@ -116,12 +118,12 @@ pub fn decide(state: &RunState, input: Input, at: Timestamp) -> Decision {
         Input::NotDone(effect, why) => {
             none.fact(not_done(&effect, why, true)).command(Command::Acknowledge(effect))
         }
-        Input::Asks(step, question) => ask(state, step, question, at),
-        Input::Ended(step, result) => ended(state, step, result, at),
+        Input::Asks(step, question) => ask(state, step, question, now),
+        Input::Ended(step, result) => ended(state, step, result, now),
         Input::NotWanted(step, why) => none.fact(Event::StepSkipped { step, why }),
         Input::Undone(step, result) => undone(state, step, result),
         Input::Probed(effect, verdict) => probed(state, effect, verdict),
-        Input::Person(request) => person(state, request, at),
+        Input::Person(request) => person(state, request, now),
         Input::RollBack(why) => roll_back(state, why),
         Input::Stop(_) => none.command(Command::Cancel),
         Input::Woke => none,
@@ -168,13 +170,13 @@ fn intend(state: &RunState, step: StepId, intent: Intent, undoes: Option<String>
         .command(Command::Permit(effect))
 }
 
-fn ask(state: &RunState, step: StepId, question: Question, at: Timestamp) -> Decision {
+fn ask(state: &RunState, step: StepId, question: Question, now: Now) -> Decision {
     let mut decision = Decision::default();
     let known = state.step(&step).and_then(|own| own.question.as_ref());
     if known.is_none_or(|(asked, _)| asked.ask != question.ask) {
         decision = decision.fact(Event::Asked { step: step.clone(), question: question.clone() });
     }
-    if let Some(answer) = answer(state, &step, &question, at) {
+    if let Some(answer) = answer(state, &step, &question, now) {
         return decision.command(Command::Answer(step, answer));
     }
     if state.header.assume_yes && state.header.sandbox {
@@ -204,7 +206,7 @@ pub(super) fn answer(
     state: &RunState,
     step: &StepId,
     question: &Question,
-    at: Timestamp,
+    now: Now,
 ) -> Option<Answer> {
     let own = state.step(step)?;
     if let Some((who, why)) = &own.refused {
@@ -216,7 +218,7 @@ pub(super) fn answer(
     }
     let (_, yes) = own.question.as_ref()?;
     let enough = usize::try_from(question.approvers).is_ok_and(|needed| yes.len() >= needed);
-    if !enough && question.expires.is_none_or(|expires| at < expires) {
+    if !enough && question.expires.is_none_or(|expires| now.latest() < expires) {
         return None;
     }
     let (people, mut comments): (Vec<_>, Vec<_>) = yes.iter().cloned().unzip();
@@ -226,12 +228,7 @@ pub(super) fn answer(
     Some(Answer { approved: enough, people, comments })
 }
 
-fn ended(
-    state: &RunState,
-    step: StepId,
-    result: Result<Outcome, StepError>,
-    at: Timestamp,
-) -> Decision {
+fn ended(state: &RunState, step: StepId, result: Result<Outcome, StepError>, now: Now) -> Decision {
     let Some((index, own)) = state.index.get(&step).map(|&at| (at, &state.steps[at])) else {
         return Decision::default();
     };
@@ -274,27 +271,22 @@ fn ended(
                 .fact(Event::StepInDoubt { step: step.clone(), evidence })
                 .fact(Event::StepHeld { step })
         }
-        Err(failure) => failed(state, index, step, failure, at),
+        Err(failure) => failed(state, index, step, failure, now),
     }
 }
 
-fn failed(
-    state: &RunState,
-    index: usize,
-    step: StepId,
-    failure: StepError,
-    at: Timestamp,
-) -> Decision {
+fn failed(state: &RunState, index: usize, step: StepId, failure: StepError, now: Now) -> Decision {
     let (planned, own) = (&state.plan().steps[index], &state.steps[index]);
     let tries = own.attempts - own.attempts_before;
     let again = failure.retryable && tries < planned.retry.attempts;
     let stopped = failure.class == FailureClass::Cancelled;
     let decision = Decision::default().fact(Event::StepFailed { step: step.clone(), failure });
     if again {
-        let until = advance(at, backoff(state, &step, tries, planned.retry.backoff));
+        // A pause lasts; it does not end at a moment.
+        let until = advance(now.steady, backoff(state, &step, tries, planned.retry.backoff));
         return decision
             .fact(Event::StepWaiting { step, waiting: Waiting::Backoff { until } })
-            .command(Command::WakeAt(until));
+            .command(Command::WakeAfter(until));
     }
     if stopped {
         return decision;
@@ -389,7 +381,7 @@ fn undone(state: &RunState, step: StepId, result: Result<(), StepError>) -> Deci
     }
 }
 
-fn person(state: &RunState, request: PersonRequest, at: Timestamp) -> Decision {
+fn person(state: &RunState, request: PersonRequest, now: Now) -> Decision {
     if state.taken_up.contains(&request.id) {
         return Decision::default();
     }
@@ -402,7 +394,7 @@ fn person(state: &RunState, request: PersonRequest, at: Timestamp) -> Decision {
             }
             // The fold knows the answer only after this fact: ask for it again right then.
             if state.step(&step).is_some_and(|own| own.question.is_some()) {
-                return decision.command(Command::WakeAt(at));
+                return decision.command(Command::WakeAt(now.wall));
             }
             decision
         }

@@ -1,6 +1,7 @@
 //! What starts next, given everything folded so far. Pure; called after every batch of facts.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -9,8 +10,11 @@ use super::{
     Command, Decision, Ending, Event, FailureClass, RunState, StepError, StepId, StepState, Stop,
     Undo, Waiting,
 };
-use crate::clock::since;
-use crate::plan::{Class, Plan};
+use crate::clock::{Now, since};
+use crate::plan::{Class, PlannedStep, Window};
+
+/// Less than this between two clocks is worth no word.
+const SET_BACK_MIN: Duration = Duration::from_secs(2);
 
 /// What the engine knows beyond the facts.
 #[derive(Debug, Clone, Copy, Default)]
@@ -26,7 +30,8 @@ pub struct Circumstances {
 }
 
 /// Starts whatever may start, answers whoever waits for people, and says when there is nothing left to do.
-pub fn schedule(state: &RunState, now: Circumstances, at: Timestamp) -> Decision {
+pub fn schedule(state: &RunState, now: Circumstances, at: impl Into<Now>) -> Decision {
+    let at = at.into();
     let mut decision = Decision::default();
     if state.ended.is_some() {
         decision.commands.push(Command::Finish);
@@ -49,10 +54,10 @@ pub fn schedule(state: &RunState, now: Circumstances, at: Timestamp) -> Decision
 }
 
 fn passive(command: &Command) -> bool {
-    matches!(command, Command::WakeAt(_))
+    matches!(command, Command::WakeAt(_) | Command::WakeAfter(_))
 }
 
-fn answers(state: &RunState, at: Timestamp, decision: &mut Decision) {
+fn answers(state: &RunState, at: Now, decision: &mut Decision) {
     for &index in &state.frontier.running {
         if let Some((question, _)) = &state.steps[index].question {
             let step = &state.plan().steps[index].id;
@@ -63,7 +68,7 @@ fn answers(state: &RunState, at: Timestamp, decision: &mut Decision) {
     }
 }
 
-fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
+fn start(state: &RunState, at: Now, decision: &mut Decision) {
     let plan = state.plan();
     let mut room = usize::try_from(plan.parallel)
         .unwrap_or(usize::MAX)
@@ -78,10 +83,12 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
         if own.in_doubt().next().is_some() {
             continue;
         }
+        // A pause that an earlier process began is over: its steady clock is not ours.
         if let StepState::Waiting(Waiting::Backoff { until }) = own.state
-            && at < until
+            && own.ended_in == state.resumes
+            && at.steady < until
         {
-            decision.commands.push(Command::WakeAt(until));
+            decision.commands.push(Command::WakeAfter(until));
             continue;
         }
         let outdated = stale_guards(state, index);
@@ -101,7 +108,7 @@ fn start(state: &RunState, at: Timestamp, decision: &mut Decision) {
             under_way = Some(planned.stage);
             decision.facts.push(Event::StageStarted { stage: planned.stage });
         }
-        match window(plan, index, at) {
+        match window(state, index, at) {
             Gate::Open => {
                 let attempt = own.attempts + 1;
                 decision.facts.push(Event::StepStarted { step: id, attempt });
@@ -157,17 +164,30 @@ enum Gate {
     Closed(StepError),
 }
 
-fn window(plan: &Plan, index: usize, at: Timestamp) -> Gate {
+/// It opens by the wall clock and is closed as soon as any clock, or a record since the run was last taken up, is past its
+/// end: a clock that is set back opens nothing again. Whoever takes the run up has been told, and looks at the clock anew.
+fn window(state: &RunState, index: usize, at: Now) -> Gate {
+    let plan = state.plan();
     let planned = &plan.steps[index];
     let Some(window) = plan.window.as_ref().filter(|_| planned.in_window) else {
         return Gate::Open;
     };
-    if at < window.opens {
+    let latest = at.latest().max(state.latest);
+    if since(latest, window.closes) <= window.rollback_reserve {
+        return closed(window, planned, at, latest);
+    }
+    if at.wall < window.opens {
         return Gate::NotYet(window.opens);
     }
-    if since(at, window.closes) > window.rollback_reserve {
-        return Gate::Open;
-    }
+    Gate::Open
+}
+
+fn closed(window: &Window, planned: &PlannedStep, at: Now, latest: Timestamp) -> Gate {
+    let set_back = if since(at.wall, latest) > SET_BACK_MIN {
+        format!(", and this run has seen {latest:.0}: the clock was set back")
+    } else {
+        String::new()
+    };
     Gate::Closed(
         StepError::new(
             FailureClass::Refused,
@@ -176,7 +196,8 @@ fn window(plan: &Plan, index: usize, at: Timestamp) -> Gate {
             "the step was not started and changed nothing",
         )
         .cause(format!(
-            "it is {at:.0}; the window closes at {:.0} and its last {} min are kept for going back",
+            "it is {:.0}{set_back}; the window closes at {:.0} and its last {} min are kept for going back",
+            at.wall,
             window.closes,
             window.rollback_reserve.as_secs() / 60
         ))
@@ -233,7 +254,7 @@ fn obstacle(state: &RunState, index: usize) -> Option<&StepId> {
 }
 
 fn finish(state: &RunState, now: Circumstances, halting: Option<Stop>, decision: &mut Decision) {
-    let waits = decision.commands.iter().any(|command| matches!(command, Command::WakeAt(_)));
+    let waits = decision.commands.iter().any(passive);
     if let Some(stop) = halting {
         if now.tasks == 0 {
             decision.facts.push(Event::RunStopped { stop });

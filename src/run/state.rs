@@ -159,6 +159,8 @@ pub struct RunState {
     pub started: Timestamp,
     /// When the last fact was recorded.
     pub last: Timestamp,
+    /// The latest time recorded since the run was last taken up; the wall clock may have been set back since.
+    pub latest: Timestamp,
     /// Facts so far.
     pub records: u64,
     /// Processes that took the run up after the first.
@@ -244,6 +246,7 @@ impl RunState {
             header: Header::clone(header),
             started: record.at,
             last: record.at,
+            latest: record.at,
             records: 1,
             resumes: 0,
             stage: None,
@@ -276,6 +279,10 @@ impl RunState {
         self.apply_details(record)?;
         self.records += 1;
         self.last = record.at;
+        self.latest = match record.event {
+            Event::RunResumed { .. } => record.at,
+            _ => self.latest.max(record.at),
+        };
         Ok(())
     }
 

@@ -253,7 +253,7 @@ impl World {
                 };
                 self.inputs.push_back(Input::Probed(id, verdict));
             }
-            Command::WakeAt(at) => {
+            Command::WakeAt(at) | Command::WakeAfter(at) => {
                 self.now = self.now.max(at);
                 self.inputs.push_back(Input::Woke);
             }

@@ -136,7 +136,7 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        let started = cx.clock().now();
+        let started = cx.clock().steady();
         loop {
             let reading = self.look(cx.read, &mut cx.wait()).await;
             let reading = reading
@@ -147,7 +147,7 @@ impl Step for With {
                 let outputs = Outputs::from([("resource".to_owned(), resource)]);
                 return Ok(Outcome { outputs, evidence });
             }
-            if since(started, cx.clock().now()) >= self.within.duration() {
+            if since(started, cx.clock().steady()) >= self.within.duration() {
                 return Err(self.refused(&reading));
             }
             let (resource, within) = (&self.resource, self.within);

@@ -202,7 +202,7 @@ impl Step for With {
         for of in &self.records {
             expires = expires.max(self.lower(cx, of, &mut evidence).await?);
         }
-        let left = since(cx.clock().now(), expires);
+        let left = since(cx.clock().both().earliest(), expires);
         if !left.is_zero() {
             let (left, ttl) = (left.as_secs(), self.ttl);
             cx.progress.say(format!("caches may hold an old TTL for {left} s more; then {ttl} s"));

@@ -100,7 +100,7 @@ impl Step for With {
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let (endpoint, shown) = (self.endpoint(), self.endpoint().shown());
-        let started = cx.clock().now();
+        let started = cx.clock().steady();
         loop {
             let reading = endpoint.read(&cx.world.network).await;
             if reading.health == Health::Good {
@@ -111,7 +111,7 @@ impl Step for With {
                 ]);
                 return Ok(Outcome { outputs, evidence: vec![self.evidence(&reading)] });
             }
-            let waited = since(started, cx.clock().now());
+            let waited = since(started, cx.clock().steady());
             if waited >= self.within.duration() {
                 return Err(refused(&shown, &reading, self.within));
             }

@@ -17,7 +17,7 @@ use self::watch::{Conclusion, Limits, Log};
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
-use crate::clock::{advance, since};
+use crate::clock::since;
 use crate::dns::{Endpoint, Health, Network, Reading};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
@@ -148,13 +148,15 @@ impl With {
 
     async fn watch(&self, cx: &mut PerformCx<'_>, log: &mut Log) -> Result<(usize, Conclusion), StepError> {
         let slots = self.slots();
+        // The wall clock tells what went by while nobody ran; from here on the steady one does.
+        let (before, from) = (since(log.started, cx.clock().now()), cx.clock().steady());
         loop {
-            let passed = since(log.started, cx.clock().now()).as_millis();
-            let due = u64::try_from(passed / self.every.duration().as_millis()).unwrap_or(u64::MAX);
+            let passed = before.saturating_add(since(from, cx.clock().steady()));
+            let due = u64::try_from(passed.as_millis() / self.every.duration().as_millis()).unwrap_or(u64::MAX);
             // Slots that went by without us are missing; the one under way still counts.
             let slot = log.next_slot.max(due);
-            let at = advance(log.started, self.offset(slot.min(slots)));
-            cx.read.sleep(since(cx.clock().now(), at), cx.busy).await?;
+            let left = self.offset(slot.min(slots)).saturating_sub(passed);
+            cx.read.sleep(left, cx.busy).await?;
             if slot >= slots {
                 return Ok(self.concluded(log));
             }

@@ -203,6 +203,9 @@ fn judge(item: &ReplicationItem, now: jiff::Timestamp) -> Reading {
     }
     match item.lag(now) {
         Some(lag) => Reading::Lag { lag, age: Duration::ZERO },
+        None if item.last_recovery_point.is_some() => {
+            unknown("its recovery point is in the future; one of two clocks is wrong".to_owned())
+        }
         None => unknown("no recovery point has arrived".to_owned()),
     }
 }
@@ -254,7 +257,7 @@ impl Step for With {
             let look = self.look(read, &mut cx.wait()).await?;
             let (lag_seconds, shown) = worst(&look);
             let readings: Vec<Reading> = look.into_iter().map(|(_, reading)| reading).collect();
-            let stand = gate.take(read.clock().now(), &readings);
+            let stand = gate.take(read.clock().steady(), &readings);
             let line = self.line(&stand, &shown);
             if let Stand::Open { held } = stand {
                 let outputs = Outputs::from([

@@ -103,7 +103,7 @@ impl With {
 
     /// Waits until no accepted write is under way. Writes stay refused however this ends.
     async fn drain(&self, cx: &mut PerformCx<'_>) -> Result<Evidence, StepError> {
-        let began = cx.clock().now();
+        let began = cx.clock().steady();
         let deadline = advance(began, self.drain_within.duration());
         loop {
             let reading =
@@ -113,11 +113,11 @@ impl With {
                 return Err(StepError::new(FailureClass::Drift, "MIG0523", self.attempted(), known)
                     .hint("find out who did it, then `migrate resume`"));
             }
-            let waited = since(began, cx.clock().now());
+            let waited = since(began, cx.clock().steady());
             let (verdict, holds) = match reading.in_flight {
                 Some(0) => ("drained", true),
                 None => ("not compared", false),
-                Some(left) if cx.clock().now() >= deadline => {
+                Some(left) if cx.clock().steady() >= deadline => {
                     let known = format!("writes are refused; {left} are still under way");
                     let code = "MIG0522";
                     return Err(StepError::new(FailureClass::Failed, code, self.attempted(), known)

@@ -5,6 +5,7 @@ mod azure_cli;
 mod bad_runbooks;
 mod canaries;
 mod child;
+mod clock_jumps;
 mod crash_matrix;
 mod generate;
 mod house;

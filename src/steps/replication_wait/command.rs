@@ -11,7 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use super::gate::Reading;
-use crate::clock::since;
+use crate::clock::age;
 
 /// Real time for one run of the command.
 const WAIT: Duration = Duration::from_secs(30);
@@ -68,7 +68,10 @@ fn parse(output: &str, now: Timestamp) -> Reading {
         Ok(Printed::Object { lag_seconds, at }) => (lag_seconds, at),
         Err(_) => return Reading::Unknown("the command printed no lag that can be read".to_owned()),
     };
-    let age = at.map_or(Duration::ZERO, |at| since(at, now));
+    let Some(age) = at.map_or(Some(Duration::ZERO), |at| age(at, now)) else {
+        let why = "the command's reading is from the future; one of two clocks is wrong";
+        return Reading::Unknown(why.to_owned());
+    };
     // A negative lag is clock skew; a number that is none, or beyond all time, is unknown.
     match lag.map(|lag| Duration::try_from_secs_f64(lag.max(0.0))) {
         Some(Ok(duration)) if lag.is_some_and(f64::is_finite) => Reading::Lag { lag: duration, age },
@@ -91,7 +94,8 @@ mod tests {
         assert_eq!(parse(" 12\n", now), lag(12, 0));
         assert_eq!(parse("-3.5", now), lag(0, 0));
         assert_eq!(parse(r#"{"lag_seconds": 4, "at": "1970-01-01T00:01:30Z"}"#, now), lag(4, 10));
-        for unknown in ["", "null", "soon", r#"{"lag_seconds": null}"#, "{}", "1e300", "[1]"] {
+        let ahead = r#"{"lag_seconds": 0, "at": "1970-01-01T01:00:00Z"}"#;
+        for unknown in [ahead, "", "null", "soon", r#"{"lag_seconds": null}"#, "{}", "1e300", "[1]"] {
             assert!(matches!(parse(unknown, now), Reading::Unknown(_)), "{unknown}");
         }
     }
