@@ -150,7 +150,7 @@ fn survives(
 ) -> Result<(), String> {
     let lab = Lab::new(QUIET);
     if let Some((records, _)) = &injection.point.at {
-        lab.run(CUTOVER, &["--die-after", &records.to_string()]);
+        lab.run(CUTOVER, &["--die-at", &format!("after-record:{records}")]);
     }
     let (ended, calls) = traced(&lab, names, Some(injection));
     if !calls.iter().any(|call| call.struck) {
@@ -216,7 +216,7 @@ fn a_journal_that_is_cut_short_in_the_middle_of_a_record_is_taken_up() {
     let whole = Uninterrupted::of(CUTOVER, QUIET);
     let begun = || {
         let lab = Lab::new(QUIET);
-        lab.run(CUTOVER, &["--die-after", "1"]);
+        lab.run(CUTOVER, &["--die-at", "after-record:1"]);
         lab
     };
     let length = |lab: &Lab| lab.journal().expect("a journal").len() as u64;

@@ -195,7 +195,7 @@ impl Proof {
         let (lab, runbook) = self.lab(&faults);
         let mut ended = match way {
             Way::Killed(records) => {
-                self.run(&lab, &runbook, &["--die-after", &records.to_string()])
+                self.run(&lab, &runbook, &["--die-at", &format!("after-record:{records}")])
             }
             Way::Fault(_) => self.run(&lab, &runbook, &[]),
         };

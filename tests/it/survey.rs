@@ -27,7 +27,7 @@ impl Survey {
         let run = |after: Option<u64>| {
             let lab = Lab::new(scenario);
             if let Some(records) = after {
-                lab.run(CUTOVER, &["--die-after", &records.to_string()]);
+                lab.run(CUTOVER, &["--die-at", &format!("after-record:{records}")]);
             }
             let (ended, calls) = traced(&lab, names, None);
             ended.expect(0);
