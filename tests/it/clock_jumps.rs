@@ -342,15 +342,14 @@ stages:
     let early = case.process.ended_within(Duration::from_millis(600));
     case.clock.set(0);
     let expired = offsets > 25 * 60;
-    let status = match early {
-        Some(status) => status,
-        None => {
-            let answered = case.lab.migrate(["approve", &case.lab.run_id(), "go"]);
-            if answered.code() != Some(0) {
-                return Err(format!("{}\n{}", answered.said(), case.said()));
-            }
-            case.end()?
+    let status = if let Some(status) = early {
+        status
+    } else {
+        let answered = case.lab.migrate(["approve", &case.lab.run_id(), "go"]);
+        if answered.code() != Some(0) {
+            return Err(format!("{}\n{}", answered.said(), case.said()));
         }
+        case.end()?
     };
     // On a machine so busy that nobody looked at the clock in time, a yes is right, too.
     let looked = migrate::clock::since(asked, Clock::system().now()) < slack();

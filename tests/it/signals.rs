@@ -217,31 +217,32 @@ fn paused(chance: &mut Chance, whole: &Uninterrupted, seen: &Mutex<Seen>) -> Res
 #[test]
 fn signals_at_random_moments() {
     let whole = Uninterrupted::run(WAVE);
-    let (seed, seen) = (Chance::seed(), Mutex::default());
+    let (seed, all) = (Chance::seed(), Mutex::default());
     let count = cases(32, 1_000);
     println!("signals: seed {seed}, a run lasts {} ms", whole.lasted.as_millis());
     try_all("signals", count, 2, |case| {
         let mut chance = Chance::of(seed, case);
         let tried = if case % 5 == 4 {
-            paused(&mut chance, &whole, &seen)
+            self::paused(&mut chance, &whole, &all)
         } else {
-            interrupted(&mut chance, &whole, &seen)
+            self::interrupted(&mut chance, &whole, &all)
         };
         tried.map_err(|why| format!("seed {seed}: {why}"))
     });
-    let seen = seen.into_inner().expect("no panic");
+    let Seen { to_stop, second_to_stop, paused, interrupted, too_early, too_late, steps_after } =
+        all.into_inner().expect("no panic");
     println!(
         "signals: {count} cases ({} interrupted and resumed, {} stopped and continued, {} before the journal, {} after the \
          end), 0 deviations; {} steps began between a signal and its taking up, 0 after {} ms",
-        seen.interrupted,
-        seen.paused,
-        seen.too_early,
-        seen.too_late,
-        seen.steps_after,
+        interrupted,
+        paused,
+        too_early,
+        too_late,
+        steps_after,
         limits().no_new_step.as_millis()
     );
-    println!("signals: from signal to end of process: {}", seen.to_stop);
-    println!("signals: from second signal to end of process: {}", seen.second_to_stop);
+    println!("signals: from signal to end of process: {}", to_stop);
+    println!("signals: from second signal to end of process: {}", second_to_stop);
 }
 
 /// A runbook of real commands, in the lab's folder.
