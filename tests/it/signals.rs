@@ -241,8 +241,8 @@ fn signals_at_random_moments() {
         steps_after,
         limits().no_new_step.as_millis()
     );
-    println!("signals: from signal to end of process: {}", to_stop);
-    println!("signals: from second signal to end of process: {}", second_to_stop);
+    println!("signals: from signal to end of process: {to_stop}");
+    println!("signals: from second signal to end of process: {second_to_stop}");
 }
 
 /// A runbook of real commands, in the lab's folder.
