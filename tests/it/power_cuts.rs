@@ -216,6 +216,13 @@ fn cycle(
     judge(run, durable.as_ref(), anchored, figures)
 }
 
+/// Removes every run; a removal that was cut off itself is made up for by the next.
+fn clear(disk: &Path) {
+    for state in entries(disk).into_iter().filter(|name| name.starts_with("state-")) {
+        fs::remove_dir_all(disk.join(state)).expect("removed");
+    }
+}
+
 fn cuts(kind: &str, megabytes: u64, cases: usize) {
     let dir = tempfile::tempdir().expect("a folder");
     let mut disk = match Disk::mounted(kind, megabytes, &dir.path().join("disk")) {
@@ -228,8 +235,9 @@ fn cuts(kind: &str, megabytes: u64, cases: usize) {
         let mut chance = Chance::of(seed, case);
         // A new run, or the one that the last cut left.
         let new = chance.below(4) == 0 || run.is_none();
-        if let Some(old) = run.take_if(|_| new) {
-            fs::remove_dir_all(old.ancestors().nth(2).expect("its state folder")).expect("removed");
+        if new {
+            run = None;
+            clear(disk.path());
         }
         let dir = run.get_or_insert_with(|| disk.path().join(format!("state-{case}/runs/run")));
         if let (false, Ok(reading)) = (new, read(dir, |_, _| {}))
@@ -241,10 +249,7 @@ fn cuts(kind: &str, megabytes: u64, cases: usize) {
         }
         match cycle(&mut disk, dir, &first, &mut chance, &mut figures) {
             Ok(Some(_)) => {}
-            Ok(None) => {
-                let _ = fs::remove_dir_all(dir.ancestors().nth(2).expect("its state folder"));
-                run = None;
-            }
+            Ok(None) => run = None,
             Err(why) => panic!("{kind}, MIGRATE_SEED={seed}, case {case}: {why}"),
         }
         if case % 500 == 499 {
