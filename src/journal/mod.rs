@@ -28,7 +28,7 @@
 //!
 //! # What the head proves
 //!
-//! Whole records cut off the end, or lost with the last blocks of a disk, can not be seen from inside. The head (count and
+//! Whole records cut off the end, or lost or overwritten with the last blocks of a disk, can not be seen from inside. The head (count and
 //! hash) kept outside the file shows them: it is in `head.json` at each stage end, in every posted notification, with every
 //! question at the prompt and every `migrate approve`, and at the foot of every summary and status. `journal verify --head`
 //! takes any of these. A head that holds proves that the journal still begins with exactly the records it was kept of; it says
