@@ -102,6 +102,10 @@ impl Core {
         request: &Request,
         provider: impl FnOnce(Carried<'_>, &Request) -> (Reply, Changes),
     ) -> Result<Answer, SandboxError> {
+        if self.store.is_lost() {
+            let why = "the ledger could not be written; start the sandbox again";
+            return Ok(unavailable(why));
+        }
         let now = self.now();
         let elapsed = now.duration_since(self.began).as_secs_f64();
         if let Some(reply) = faults::outage(&self.scenario, path, elapsed) {
@@ -144,7 +148,7 @@ impl Core {
     }
 }
 
-/// The disk is full or gone: nothing was changed as far as this world can show.
+/// The disk is full or gone: whether anything was changed shows after a restart, and nothing is answered before.
 fn unavailable(why: &str) -> Answer {
     let body = serde_json::json!({ "error": { "code": "ServiceUnavailable", "message": why } });
     Answer::Reply(Reply::json(StatusCode::SERVICE_UNAVAILABLE, &body))

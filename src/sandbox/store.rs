@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use jiff::Timestamp;
@@ -73,6 +74,8 @@ impl FromIterator<Entry> for World {
 pub(crate) struct Store {
     shown: RwLock<Arc<World>>,
     writer: Mutex<Ledger>,
+    /// An append failed: nobody knows what a restart will find on the disk, so nothing is shown any more.
+    lost: AtomicBool,
 }
 
 impl Store {
@@ -80,7 +83,8 @@ impl Store {
     pub(super) fn open(dir: &Path) -> Result<Self, SandboxError> {
         let (ledger, entries) = Ledger::open(dir)?;
         let world = World::from_iter(entries);
-        Ok(Self { shown: RwLock::new(Arc::new(world)), writer: Mutex::new(ledger) })
+        let (shown, writer) = (RwLock::new(Arc::new(world)), Mutex::new(ledger));
+        Ok(Self { shown, writer, lost: AtomicBool::new(false) })
     }
 
     /// The world in `dir`, read only.
@@ -103,12 +107,17 @@ impl Store {
         let before = self.world();
         let (answer, entry) = decide(&before);
         if let Some(entry) = entry {
-            ledger.append(&entry)?;
+            ledger.append(&entry).inspect_err(|_| self.lost.store(true, Ordering::Release))?;
             let mut after = World::clone(&before);
             after.apply(entry);
             *self.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         }
         Ok(answer)
+    }
+
+    /// Whether an append failed since this process began.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     /// The time of the newest entry.
