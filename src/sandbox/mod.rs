@@ -112,6 +112,7 @@ impl Sandbox {
             (settings, sockets)
         };
         estate::create(&estate_in(dir), &settings.scenario.estate).await?;
+        app::recover(&estate_in(dir), &settings.scenario.estate.workloads).await;
         let core = Core::open(store::Store::open(dir)?, settings.scenario, settings.began, clock)?;
         let sandbox = Self {
             azure: endpoints(dir, settings.ports)?,

@@ -8,7 +8,7 @@ mod orders;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::http::{Method, StatusCode};
@@ -99,8 +99,22 @@ impl Site for AppSite {
     }
 }
 
+/// What a database server does when it starts after a crash: an order that was half written is taken back. `estate` holds
+/// both sites; an application that is not there yet has nothing to recover.
+pub(super) async fn recover(estate: &Path, apps: &[String]) {
+    for place in [Place::Source, Place::Target] {
+        for app in apps {
+            let database = estate.join(place.name()).join(app).join("app.db");
+            if database.exists() {
+                // One that can not be opened refuses its orders later, and says so then.
+                let _ = orders::stats(&database).await;
+            }
+        }
+    }
+}
+
 impl AppSite {
-    pub(super) fn new(core: Arc<Core>, place: Place, estate: &std::path::Path) -> Self {
+    pub(super) fn new(core: Arc<Core>, place: Place, estate: &Path) -> Self {
         let folder = estate.join(place.name());
         Self { core, place, folder, load: Arc::default() }
     }
@@ -129,8 +143,10 @@ impl AppSite {
     }
 
     /// An order counts as in flight from before the switch is looked at until it is durable, so that a switch that is on
-    /// with nothing in flight means that no order can still arrive. A client that hangs up does not end it half way.
+    /// with nothing in flight means that no order can still arrive. A client that hangs up does not end it half way. It
+    /// is real work: time is not skipped over it.
     async fn order(&self, app: &str, request: &Request) -> Reply {
+        let busy = self.core.clock.busy();
         let in_flight = InFlight::enter(&self.load, app);
         if is_paused(&self.core.store.world(), self.place, app) {
             self.load(app, |load| load.refused += 1);
@@ -140,7 +156,7 @@ impl AppSite {
         let (database, body) = (self.folder.join(app).join("app.db"), request.body.clone());
         let accepting = tokio::spawn(async move {
             let reply = orders::accept(&database, &body).await;
-            drop(in_flight);
+            drop((in_flight, busy));
             reply
         });
         accepting.await.unwrap_or_else(|_panic| Reply::empty(StatusCode::INTERNAL_SERVER_ERROR))
