@@ -56,6 +56,10 @@ fn may_answer(found: &Found, step: &StepId, refuse: bool) -> Result<(), Refusal>
                     format!("{user} is not asked; {asked} are"),
                 ));
             }
+            if usize::try_from(question.approvers).is_ok_and(|needed| yes.len() >= needed) {
+                let message = format!("step {step} has every yes that it needs");
+                return Err(Refusal::new(Exit::Refused, message));
+            }
             if !refuse && yes.iter().any(|(who, _)| *who == user) {
                 let message = format!("{user} has said yes already; another person is needed");
                 return Err(Refusal::new(Exit::NeedsPerson, message));
