@@ -78,7 +78,7 @@ fn records_cut_off_the_end_show_only_against_a_head_kept_elsewhere() {
     lab.migrate(["journal", "verify"]).expect(0);
     let found =
         lab.migrate(["journal", "verify", "--head", &head.display().to_string()]).expect(13);
-    assert!(found.stderr().contains("1 whole records were cut off"), "{}", found.said());
+    assert!(found.stderr().contains("whole records missing at the end: 1"), "{}", found.said());
 }
 
 #[test]
