@@ -12,12 +12,10 @@ use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode, 
 use azure_core::time::{Duration, OffsetDateTime};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::arm::{Arm, Wait};
-use super::cloud::{Cloud, CloudName};
-use super::{Azure, AzureSetup, Connection, CredentialReport, Inner};
+use super::arm::Wait;
+use super::{Azure, AzureSetup};
 use crate::clock::Clock;
 use crate::plan::AzureSettings;
 use crate::run::RunId;
@@ -141,20 +139,9 @@ impl TokenCredential for AnyToken {
 
 /// A handle that is connected to the script. Time is skipping from the epoch.
 pub(crate) fn azure(script: &Arc<Script>, clock: &Clock) -> Azure {
-    let cloud = Cloud::known(CloudName::Public).expect("a known cloud");
-    let run = RunId::new("run");
     let transport: Arc<dyn HttpClient> = Arc::clone(script) as Arc<dyn HttpClient>;
-    let arm = Arm::new(
-        cloud.arm.clone(),
-        &cloud.scope(),
-        Arc::new(AnyToken),
-        transport,
-        clock.clone(),
-        run.clone(),
-    );
-    let connection = Connection { arm, cloud, report: CredentialReport::default() };
     let setup = AzureSetup {
-        run,
+        run: RunId::new("run"),
         settings: AzureSettings {
             cloud: "public".to_owned(),
             endpoint: None,
@@ -168,8 +155,7 @@ pub(crate) fn azure(script: &Arc<Script>, clock: &Clock) -> Azure {
         clock: clock.clone(),
         base: PathBuf::new(),
     };
-    let inner = Inner { setup: Some(setup), connection: OnceCell::new_with(Some(connection)) };
-    Azure(Arc::new(inner))
+    Azure::over(setup, transport, Arc::new(AnyToken)).expect("a known cloud")
 }
 
 /// A scripted Azure with its clock and a wait of its own.

@@ -1,26 +1,20 @@
-//! The one expression language of a runbook: `{{ … }}` in texts, bare in `when:`.
+//! Expressions of a runbook: `{{ … }}` in texts, bare in `when:`. What the language has is in [`super::language`].
 //!
 //! Undefined values are errors. Expressions see `vars`, `wave`, `change`, `window`, `workload` and, while a run is under way, `steps`;
 //! secrets are not among what they can reach. Whatever does not ask for `steps` is rendered when the plan is made.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::ops::Range;
 
+use minijinja::ErrorKind;
 use minijinja::value::{Serde, Value as Jinja};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
-use super::reference::{Reference, in_expression, in_template, is_template};
+use super::language::{IN_SIGHT, LANGUAGE, is_too_long, repetition};
+use super::reference::{Reference, in_expression, in_template};
+use super::template::{Part, is_template, parts};
 use super::{Plan, PlannedStep};
 use crate::run::{Outputs, StepId};
-
-static LANGUAGE: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut language = Environment::new();
-    language.set_undefined_behavior(UndefinedBehavior::Strict);
-    // Places of errors, also in release builds.
-    language.set_debug(true);
-    language
-});
 
 /// Why an expression has no value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +25,7 @@ pub(super) struct ExpressionError {
     /// Whether the text is no expression at all, as opposed to one whose value is missing.
     pub(super) syntax: bool,
     /// Bytes of the text that are at fault.
-    pub(super) range: Option<std::ops::Range<usize>>,
+    pub(super) range: Option<Range<usize>>,
 }
 
 /// What expressions can see.
@@ -209,32 +203,91 @@ pub(super) fn evaluate_condition(text: &str, context: &Context) -> Result<bool, 
 
 /// One text. A text that is a single `{{ … }}` keeps the type of its value; any other becomes text.
 pub(super) fn render_text(text: &str, context: &Context) -> Result<Value, ExpressionError> {
-    if let Some((from, inner)) = single(text) {
-        let value = evaluate(inner, from, context)?;
-        return serde_json::to_value(&value).map_err(|error| ExpressionError {
+    if let [Part::Expression { at, inner }] = parts(text.trim()).as_slice() {
+        let offset = text.len() - text.trim_start().len() + at;
+        let value = evaluate(inner, offset, context)?;
+        let value = serde_json::to_value(&value).map_err(|error| ExpressionError {
             message: format!("the value cannot be used here: {error}"),
             syntax: false,
             range: None,
-        });
+        })?;
+        return if bytes(&value) > IN_SIGHT { Err(too_long()) } else { Ok(value) };
     }
-    let template = LANGUAGE.template_from_str(text).map_err(|error| explain(&error, 0))?;
-    template.render(context.0.clone()).map(Value::String).map_err(|error| explain(&error, 0))
+    let mut rendered = String::new();
+    // A last line break is the text block's, not the text's.
+    for part in parts(text.strip_suffix('\n').unwrap_or(text)) {
+        match expression_in(part)? {
+            Err(plain) => rendered.push_str(plain),
+            Ok((at, inner)) => {
+                let value = evaluate(inner, at, context)?.to_string();
+                if value.len() > IN_SIGHT {
+                    return Err(too_long());
+                }
+                rendered.push_str(&value);
+            }
+        }
+        if rendered.len() > text.len() + IN_SIGHT {
+            return Err(too_long());
+        }
+    }
+    Ok(Value::String(rendered))
+}
+
+/// The place and the inside of an expression, or plain text.
+fn expression_in(part: Part<'_>) -> Result<Result<(usize, &str), &str>, ExpressionError> {
+    let refused = |range: Range<usize>, message: &str| {
+        Err(ExpressionError { message: message.to_owned(), syntax: true, range: Some(range) })
+    };
+    match part {
+        Part::Plain(text) => Ok(Err(text)),
+        Part::Expression { at, inner } => Ok(Ok((at, inner))),
+        Part::Open { at, inner } => refused(at - 2..at + inner.len(), "`{{` without `}}`"),
+        Part::Statement { at } => {
+            refused(at..at + 2, "only `{{ … }}` is read here, no statements and no comments")
+        }
+    }
+}
+
+/// Bytes of a value as JSON.
+pub(super) fn bytes(value: &impl serde::Serialize) -> usize {
+    serde_json::to_string(value).map_or(usize::MAX, |text| text.len())
+}
+
+fn too_long() -> ExpressionError {
+    let message = format!("the value has more than {IN_SIGHT} bytes");
+    ExpressionError { message, syntax: false, range: None }
 }
 
 /// Whether a text is an expression, and which names outside `steps` it uses.
 pub(super) fn names_in(text: &str, bare: bool) -> Result<Vec<String>, ExpressionError> {
-    let names = if bare {
-        compile(text, 0)?.undeclared_variables(true)
-    } else {
-        let template = LANGUAGE.template_from_str(text).map_err(|error| explain(&error, 0))?;
-        template.undeclared_variables(true)
-    };
-    let mut names: Vec<String> = names.into_iter().collect();
+    let parts = if bare { vec![Part::Expression { at: 0, inner: text }] } else { parts(text) };
+    let mut names = Vec::new();
+    for part in parts {
+        if let Ok((at, inner)) = expression_in(part)? {
+            names.extend(compile(inner, at)?.undeclared_variables(true));
+        }
+    }
     names.sort_unstable();
+    names.dedup();
     Ok(names)
 }
 
 fn compile(text: &str, offset: usize) -> Result<minijinja::Expression<'_, '_>, ExpressionError> {
+    if let Some(at) = repetition(text) {
+        return Err(ExpressionError {
+            message: "`*` is not read, because it also repeats texts; `a | times(b)` multiplies"
+                .to_owned(),
+            syntax: true,
+            range: Some(offset + at..offset + at + 1),
+        });
+    }
+    if is_too_long(text) {
+        return Err(ExpressionError {
+            message: "it is too long".to_owned(),
+            syntax: true,
+            range: Some(offset..offset + text.len()),
+        });
+    }
     LANGUAGE.compile_expression(text).map_err(|error| explain(&error, offset))
 }
 
@@ -242,11 +295,12 @@ fn evaluate(text: &str, offset: usize, context: &Context) -> Result<Jinja, Expre
     let expression = compile(text, offset)?;
     let value = expression.eval(context.0.clone()).map_err(|error| explain(&error, offset))?;
     if value.is_undefined() {
-        let range = Some(offset..offset + text.len());
+        let inner = text.trim();
+        let from = offset + text.len() - text.trim_start().len();
         return Err(ExpressionError {
             message: "the value is not defined".to_owned(),
             syntax: false,
-            range,
+            range: Some(from..from + inner.len()),
         });
     }
     Ok(value)
@@ -261,25 +315,13 @@ fn explain(error: &minijinja::Error, offset: usize) -> ExpressionError {
             | ErrorKind::UnknownTest
     );
     let message = match (error.kind(), error.detail()) {
+        (ErrorKind::OutOfFuel, _) => "it is too long to be evaluated".to_owned(),
         (ErrorKind::UndefinedError, _) => "the value is not defined".to_owned(),
         (_, Some(detail)) => detail.to_owned(),
         (kind, None) => kind.to_string(),
     };
     let range = error.range().map(|range| range.start + offset..range.end + offset);
     ExpressionError { message, syntax, range }
-}
-
-/// The inside of a text that is one `{{ … }}` and nothing else, with its byte offset.
-fn single(text: &str) -> Option<(usize, &str)> {
-    let trimmed = text.trim();
-    let inner = trimmed.strip_prefix("{{")?.strip_suffix("}}")?;
-    let plain = !inner.contains("{{")
-        && !inner.contains("}}")
-        && !inner.starts_with('-')
-        && !inner.ends_with('-');
-    let from = text.len() - text.trim_start().len() + 2;
-    let from = from + inner.len() - inner.trim_start().len();
-    plain.then_some((from, inner.trim()))
 }
 
 /// Where a step stands: the fragments around it and the workload it was repeated for.
@@ -345,6 +387,37 @@ mod tests {
         assert!(error.range.is_some());
         assert!(render_text("{{ secrets.x }}", &context()).is_err());
         assert!(render_text("{{ vars.nothing }}", &context()).is_err());
+    }
+
+    #[test]
+    fn a_short_text_makes_no_long_value() {
+        let big = "x".repeat(60_000);
+        let vars = json!({ "big": big, "list": vec![1; 5_000] });
+        let context = Context::from_parts([("vars", super::json(&vars))]);
+        let chain = format!("{{{{ {} }}}}", vec!["vars.big"; 300].join(" ~ "));
+        for text in [
+            "{{ 'a' * 100000000 }}",
+            "{{ [1] * 100000000 }}",
+            "{% for a in vars.list %}{% for b in vars.list %}x{% endfor %}{% endfor %}",
+            "{{ vars.big | replace('x', vars.big) }}",
+            "{{ vars.list | join(vars.big) }}",
+            "{{ vars.list | map('join', vars.big) | list }}",
+            "{{ '%999999999d' | format(1) }}",
+            "{{ 'a' | indent(999999999, true) }}",
+            "{{ range(99999) | list }}",
+            "{{ vars.big ~ vars.big }}",
+            "{{ vars.big }}{{ vars.big }}{{ vars.big }}",
+            &chain,
+            &format!("{{{{ {}1 }}}}", "-".repeat(100_000)),
+            &format!("{{{{ {}1 }}}}", "not ".repeat(100_000)),
+            &format!("{{{{ 1{} }}}}", "+1".repeat(100_000)),
+        ] {
+            let error = render_text(text, &context).expect_err(text);
+            assert!(!error.message.is_empty(), "{text}");
+        }
+        assert_eq!(render_text("{{ 6 | times(7) }}", &context), Ok(json!(42)));
+        assert_eq!(render_text("{{ 2 ** 3 ~ ' * ' }}", &context), Ok(json!("8 * ")));
+        assert!(render_text("{{ 'a' | times(7) }}", &context).is_err());
     }
 
     fn plan_with(id: &str) -> (Plan, BTreeMap<StepId, Outputs>) {

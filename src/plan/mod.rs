@@ -3,6 +3,7 @@
 mod build;
 mod catalogue;
 pub mod expression;
+mod language;
 mod model;
 mod order;
 mod precedence;
@@ -12,6 +13,7 @@ mod scene;
 mod schema;
 mod settings;
 mod span;
+mod template;
 
 pub use build::{Prepared, prepare};
 pub use catalogue::{Catalogue, KindSpec, Role};

@@ -3,6 +3,8 @@
 //! Steps are named literally (`steps.lag.seconds`, `steps['lag[crm]'].seconds`), so that a plan can be checked for every
 //! reference. A computed name (`steps[name]`) is refused.
 
+use super::template::{Part, after_text, parts};
+
 /// One reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reference {
@@ -18,33 +20,17 @@ pub(crate) struct Reference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Computed(pub(crate) usize);
 
-/// The references of a template: only what stands between `{{ }}` and `{% %}` counts.
+/// The references of a template: only what stands between `{{ }}` counts.
 pub(crate) fn in_template(text: &str) -> Result<Vec<Reference>, Computed> {
     let mut found = Vec::new();
-    let mut from = 0;
-    while let Some(open) = next_open(text, from) {
-        let close = if text[open..].starts_with("{{") { "}}" } else { "%}" };
-        let inner = open + 2;
-        let end = text[inner..].find(close).map_or(text.len(), |at| inner + at);
-        for mut reference in
-            in_expression(&text[inner..end]).map_err(|Computed(at)| Computed(at + inner))?
-        {
-            reference.at += inner;
+    for part in parts(text) {
+        let (Part::Expression { at, inner } | Part::Open { at, inner }) = part else { continue };
+        for mut reference in in_expression(inner).map_err(|Computed(in_it)| Computed(in_it + at))? {
+            reference.at += at;
             found.push(reference);
         }
-        from = end;
     }
     Ok(found)
-}
-
-fn next_open(text: &str, from: usize) -> Option<usize> {
-    let rest = text.get(from..)?;
-    [rest.find("{{"), rest.find("{%")].into_iter().flatten().min().map(|at| from + at)
-}
-
-/// Whether a text is a template at all.
-pub(crate) fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
 }
 
 /// The references of a bare expression.
@@ -104,14 +90,6 @@ fn word_end(bytes: &[u8], from: usize) -> usize {
     bytes[from..].iter().position(|&byte| !is_word(byte)).map_or(bytes.len(), |at| from + at)
 }
 
-fn after_text(bytes: &[u8], open: usize, quote: u8) -> usize {
-    let mut at = open + 1;
-    while at < bytes.len() && bytes[at] != quote {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
-    }
-    at + 1
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,7 +110,7 @@ mod tests {
             named("{{ steps['lag[crm]'].seconds + steps[\"a\"]['b'] }}"),
             [pair("lag[crm]", "seconds"), pair("a", "b")]
         );
-        assert_eq!(named("{% if steps.a.b %}steps.c.d{% endif %}"), [pair("a", "b")]);
+        assert_eq!(named("{{ {'x': {}}.x ~ steps.a.b }} {{ '}}' ~ steps.c.d }}").len(), 2);
         assert_eq!(named("{{ steps.a }}"), [("a".to_owned(), None)]);
         assert_eq!(named("{{ 'steps.a.b' }} {{ vars.steps.x }} steps.a.b"), []);
         assert_eq!(named("{{ steps.a.b"), [pair("a", "b")]);

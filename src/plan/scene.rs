@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use super::build::included;
 use super::expression::{self, Context, ExpressionError, IdPlace, names_in, render_text};
+use super::language::IN_SIGHT;
 use super::precedence::Precedence;
-use super::reference::{Computed, Reference, in_expression, in_template, is_template};
+use super::reference::{Computed, Reference, in_expression, in_template};
+use super::template::is_template;
 use super::{KindSpec, Plan};
 use crate::diagnostic::Diagnostic;
 use crate::diagnostic::source::{Mark, Sources};
@@ -32,6 +34,8 @@ pub(super) struct Scene<'r> {
     scopes: HashMap<(usize, Option<&'r str>), Rc<Parameters>>,
     references: Vec<Asked<'r>>,
     found: Vec<Diagnostic>,
+    /// More than expressions may see; none is evaluated any more.
+    too_much: bool,
 }
 
 struct Parameters {
@@ -78,7 +82,7 @@ impl<'r> Scene<'r> {
                 (name.as_str(), expression::workload_value(name.as_str(), workload))
             })
             .collect();
-        Self {
+        let mut scene = Self {
             runbook,
             sources,
             wave: Jinja::from(runbook.keys.wave.as_str()),
@@ -89,7 +93,28 @@ impl<'r> Scene<'r> {
             scopes: HashMap::new(),
             references: Vec::new(),
             found: Vec::new(),
+            too_much: false,
+        };
+        scene.limit("vars", runbook.root.mark_of("vars"), &runbook.keys.vars);
+        for (name, workload, mark) in &runbook.workloads {
+            scene.limit(name.as_str(), *mark, &workload.fields);
         }
+        scene
+    }
+
+    /// Refuses what is too long for expressions to see.
+    fn limit(&mut self, name: &str, mark: Mark, seen: &impl serde::Serialize) {
+        let bytes = expression::bytes(seen);
+        if bytes <= IN_SIGHT {
+            return;
+        }
+        self.too_much = true;
+        let message = format!("`{name}` has {bytes} bytes; expressions see {IN_SIGHT} at most");
+        self.found.push(
+            Diagnostic::error("RB011", message)
+                .at(self.sources.place(mark))
+                .hint("keep long texts in files of their own"),
+        );
     }
 
     /// What the sections above the stages see.
@@ -132,6 +157,7 @@ impl<'r> Scene<'r> {
         for (name, node) in scope.vars.entries() {
             values.insert(name.text.clone(), self.render(node, &view).to_json());
         }
+        self.limit("with", step.node.mark, &values);
         let parameters = Rc::new(Parameters { jinja: expression::json(&values), values });
         self.scopes.insert(key, Rc::clone(&parameters));
         parameters
@@ -157,6 +183,9 @@ impl<'r> Scene<'r> {
 
     fn text(&mut self, node: &Node, text: &str, view: &View<'r>) -> Node {
         let later = Node { mark: node.mark, kind: Kind::Later(text.to_owned()) };
+        if self.too_much {
+            return later;
+        }
         match in_template(text) {
             Err(Computed(at)) => self.refuse_computed(node.mark, text, at, view),
             Ok(references) if !references.is_empty() => {
@@ -177,7 +206,8 @@ impl<'r> Scene<'r> {
         conditions: &[(String, Mark)],
         view: &View<'r>,
     ) -> Option<String> {
-        for (text, mark) in conditions {
+        let evaluated = if self.too_much { &[] } else { conditions };
+        for (text, mark) in evaluated {
             match in_expression(text) {
                 Err(Computed(at)) => self.refuse_computed(*mark, text, at, view),
                 Ok(references) if !references.is_empty() => {
@@ -197,7 +227,11 @@ impl<'r> Scene<'r> {
             several => {
                 let terms: Vec<String> =
                     several.iter().map(|(text, _)| format!("({text})")).collect();
-                Some(terms.join(" and "))
+                let joined = terms.join(" and ");
+                if let Err(error) = names_in(&joined, true) {
+                    self.report_expression(several[0].1, &joined, true, &error, view);
+                }
+                Some(joined)
             }
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::reference::is_template;
 use super::scene::Scene;
+use super::template::is_template;
 use super::{AzureSettings, rules};
 use crate::diagnostic::source::Sources;
 use crate::diagnostic::{Diagnostic, mask};

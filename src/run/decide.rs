@@ -312,7 +312,8 @@ fn backoff(
     let seed = super::fingerprint(&Value::from(format!("{}{step}{tries}", state.header.run)));
     let jitter = u32::from_str_radix(&seed[..4], 16).unwrap_or(0);
     let full = first.saturating_mul(1 << tries.saturating_sub(1).min(5));
-    full.mul_f64(1.0 - 0.25 * f64::from(jitter) / f64::from(0xffff))
+    let share = 1.0 - 0.25 * f64::from(jitter) / f64::from(0xffff);
+    std::time::Duration::try_from_secs_f64(full.as_secs_f64() * share).unwrap_or(full)
 }
 
 fn probed(state: &RunState, effect: EffectId, verdict: Verdict) -> Decision {

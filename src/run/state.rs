@@ -201,6 +201,16 @@ pub enum IllegalFact {
         /// The record.
         seq: u64,
     },
+    /// Its plan does not hang together.
+    #[error("record {seq}: in its plan, step `{step}` {what}")]
+    BrokenPlan {
+        /// The record.
+        seq: u64,
+        /// The step.
+        step: StepId,
+        /// What is wrong with it.
+        what: String,
+    },
     /// It names a step that the plan does not have.
     #[error("record {seq}: the plan has no step `{step}`")]
     NoSuchStep {
@@ -241,7 +251,7 @@ impl RunState {
         };
         let steps = vec![StepRecord::new(); header.plan.steps.len()];
         Ok(Self {
-            index: index(&header.plan),
+            index: index(&header.plan, record.seq)?,
             frontier: Frontier::over(&header.plan, &steps),
             header: Header::clone(header),
             started: record.at,
@@ -337,7 +347,10 @@ impl RunState {
         match &record.event {
             Event::RunStarted(_) => return Err(IllegalFact::SecondHeader { seq: record.seq }),
             Event::RunResumed { .. } => self.resumed(),
-            Event::PlanChanged { plan, fingerprint } => self.replan(plan, fingerprint),
+            Event::PlanChanged { plan, fingerprint } => {
+                let index = index(plan, record.seq)?;
+                self.replan(plan, fingerprint, index);
+            }
             Event::StageStarted { stage } => self.stage = Some(*stage),
             Event::Intent { step, intent, undoes } => {
                 let at = self.at(record, step)?;
@@ -473,7 +486,7 @@ impl RunState {
         }
     }
 
-    fn replan(&mut self, plan: &Plan, fingerprint: &str) {
+    fn replan(&mut self, plan: &Plan, fingerprint: &str, index: BTreeMap<StepId, usize>) {
         let mut old: BTreeMap<&StepId, StepRecord> =
             self.header.plan.steps.iter().map(|step| &step.id).zip(self.steps.drain(..)).collect();
         self.steps = plan
@@ -483,7 +496,7 @@ impl RunState {
             .collect();
         self.header.plan = plan.clone();
         fingerprint.clone_into(&mut self.header.fingerprint);
-        self.index = index(plan);
+        self.index = index;
         self.frontier = Frontier::over(plan, &self.steps);
     }
 
@@ -521,8 +534,21 @@ impl RunState {
     }
 }
 
-fn index(plan: &Plan) -> BTreeMap<StepId, usize> {
-    plan.steps.iter().enumerate().map(|(at, step)| (step.id.clone(), at)).collect()
+/// Position of each id, in a plan that hangs together: no id twice, nothing after a step that is not there.
+fn index(plan: &Plan, seq: u64) -> Result<BTreeMap<StepId, usize>, IllegalFact> {
+    let mut index = BTreeMap::new();
+    for (at, step) in plan.steps.iter().enumerate() {
+        let broken = |what: &str| {
+            Err(IllegalFact::BrokenPlan { seq, step: step.id.clone(), what: what.to_owned() })
+        };
+        if step.after.iter().any(|&before| before >= plan.steps.len()) {
+            return broken("comes after a step that is not there");
+        }
+        if index.insert(step.id.clone(), at).is_some() {
+            return broken("stands twice");
+        }
+    }
+    Ok(index)
 }
 
 fn intend(own: &mut StepRecord, intent: &super::Intent, undoes: Option<&str>) {

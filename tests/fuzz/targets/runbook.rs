@@ -1,0 +1,4 @@
+#![no_main]
+#[path = "../entry.rs"]
+mod entry;
+libfuzzer_sys::fuzz_target!(|input: &[u8]| { entry::withstand("runbook", input, 1); });
