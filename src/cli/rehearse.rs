@@ -1,5 +1,6 @@
 //! `migrate rehearse RUNBOOK`: how long it takes, and whether it survives interruption. Every run of it is a sandbox run.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -11,10 +12,11 @@ use super::refusal::Refusal;
 use super::world::scenario;
 use super::{Exit, Global, narrate, runs, validate};
 use crate::clock::Clock;
+use crate::crash::KillPoint;
 use crate::diagnostic::redact::Redactor;
 use crate::plan::{Plan, prepare};
-use crate::rehearsal::{self, Certificate, How, Matrix, RehearsalError, Setting, Whole};
-use crate::report::{JsonLines, Output};
+use crate::rehearsal::{self, Certificate, Choice, How, Matrix, RehearsalError, Setting, Whole};
+use crate::report::{JsonLines, Output, typed};
 use crate::run::hex;
 use crate::sandbox::Scenario;
 use crate::steps::CATALOGUE;
@@ -34,6 +36,9 @@ pub struct Args {
     /// Try every N-th point only; the certificate says so.
     #[arg(long, value_name = "N", requires = "crash_matrix")]
     pub sample: Option<NonZeroUsize>,
+    /// Try only this point, as a certificate names it: `after-call:12`. Can be given again.
+    #[arg(long, value_name = "POINT", requires = "crash_matrix", conflicts_with = "sample")]
+    pub point: Vec<KillPoint>,
     /// Trials side by side; without it, as many as there are cores.
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
@@ -84,7 +89,7 @@ impl Args {
         let began = Instant::now();
         let (records, calls) = (whole.records.len(), whole.calls.len());
         let all = rehearsal::points(records, calls, None).len();
-        let points = rehearsal::points(records, calls, self.sample);
+        let (choice, points) = self.choice(records, calls);
         let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
         let jobs = jobs.map_or(1, NonZeroUsize::get);
         let tried = rehearsal::crash_matrix(setting, whole, &points, jobs, &|_| ()).await?;
@@ -92,11 +97,35 @@ impl Args {
             name: "crash",
             claim: "Killed there and resumed, it ends as the whole run does",
             points: all,
-            sample: self.sample.map(NonZeroUsize::get),
-            command: format!("migrate rehearse {} --crash-matrix", self.runbook.display()),
+            choice,
+            chosen: points.len(),
+            command: self.command("--crash-matrix"),
             real_seconds: began.elapsed().as_secs_f64(),
             tried,
         })
+    }
+
+    /// What is to be tried, of a run with so many records and calls.
+    fn choice(&self, records: usize, calls: usize) -> (Choice, Vec<KillPoint>) {
+        if self.point.is_empty() {
+            let sample = self.sample.filter(|every| every.get() > 1);
+            let choice = sample.map_or(Choice::Every, Choice::Sample);
+            (choice, rehearsal::points(records, calls, sample))
+        } else {
+            let points: BTreeSet<_> = self.point.iter().copied().collect();
+            (Choice::Named, points.into_iter().collect())
+        }
+    }
+
+    /// What to type for the whole of a matrix.
+    fn command(&self, matrix: &str) -> String {
+        let runbook = typed(&self.runbook.display().to_string());
+        let mut words = vec!["migrate".to_owned(), "rehearse".to_owned(), runbook];
+        if let Some(scenario) = &self.scenario {
+            words.extend(["--scenario".to_owned(), typed(&scenario.display().to_string())]);
+        }
+        words.push(matrix.to_owned());
+        words.join(" ")
     }
 
     fn certificate_of(&self, plan: &Plan, scenario: &Scenario, whole: &Whole) -> Certificate {

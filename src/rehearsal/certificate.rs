@@ -1,6 +1,7 @@
 //! The certificate: what was tried, under which conditions, and what came of it. It is made only from what was seen.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -21,6 +22,18 @@ pub struct Tried {
     pub real_seconds: f64,
 }
 
+/// Which of the points there are were to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// Every one.
+    Every,
+    /// Every so many-th of each series.
+    Sample(NonZeroUsize),
+    /// Those that were named.
+    Named,
+}
+
 /// Trials of one kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Matrix {
@@ -30,10 +43,11 @@ pub struct Matrix {
     pub claim: &'static str,
     /// Points there are.
     pub points: usize,
-    /// Only every so many-th of them was tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sample: Option<usize>,
-    /// What was typed to get it; a point is added to reproduce a trial.
+    /// Which of them were to be tried.
+    pub choice: Choice,
+    /// How many these are; fewer were tried where the rehearsal was interrupted.
+    pub chosen: usize,
+    /// What to type for the same matrix over every point; `--point POINT` after it tries that point alone.
     pub command: String,
     /// How long it took.
     pub real_seconds: f64,
@@ -87,6 +101,16 @@ impl Matrix {
             total.add(&tried.verdict);
             total
         })
+    }
+
+    /// Whether everything was tried that was to be tried.
+    pub const fn is_complete(&self) -> bool {
+        self.tried.len() == self.chosen
+    }
+
+    /// What to type to try this point again, alone.
+    pub fn again(&self, tried: &Tried) -> String {
+        format!("{} --point {}", self.command, tried.point)
     }
 }
 

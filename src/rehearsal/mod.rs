@@ -19,15 +19,16 @@ mod points;
 mod times;
 mod trial;
 mod whole;
+mod words;
 
-pub use certificate::{Certificate, Count, Matrix, Tried, counts};
+pub use certificate::{Certificate, Choice, Count, Matrix, Tried, counts};
 pub use crash_matrix::crash_matrix;
 pub use judge::{Deviation, Outcome, Verdict, judge};
 pub use left::{Difference, Doubt, Left, changes, comparable, differences, stable, unannounced};
 pub use markdown::markdown;
 pub use page::page;
 pub use points::points;
-pub use times::{Span, StepTime, Times, Window};
+pub use times::{Cutover, Span, StageTime, StepTime, Times, Window};
 pub use trial::{Ended, How, Setting, Trial};
 pub use whole::Whole;
 

@@ -1,19 +1,14 @@
 //! The certificate as a page for a terminal.
 
-use std::time::Duration;
-
-use super::certificate::{Certificate, Count, Matrix, counts};
-use super::judge::{Deviation, Verdict};
+use super::certificate::{Certificate, Matrix, Tried, counts};
+use super::judge::Verdict;
 use super::times::{Times, Window};
-use crate::report::{Line, Paint, count, lasting};
+use super::words::{NOTE, agreed, cutover, fit, gaps, in_words, last_words, seconds, told};
+use super::words::{tried as how_many, verdict};
+use crate::report::{Line, Paint, count};
 
 /// Column of the values.
 const VALUES: usize = 18;
-
-/// Seconds in words.
-pub(super) fn seconds(seconds: f64) -> String {
-    lasting(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
 
 /// The page.
 pub fn page(certificate: &Certificate) -> Vec<Line> {
@@ -33,7 +28,8 @@ fn heading(it: &Certificate) -> Vec<Line> {
         ("wave", it.summary.clone()),
         ("change", it.change.clone().unwrap_or_default()),
         ("plan", it.plan.clone()),
-        ("scenario", it.scenario.clone()),
+        ("scenario", format!("{}, seed {}", it.scenario, it.seed)),
+        ("at", format!("{:.0}, by migrate {}", it.at, it.tool)),
         (
             "journal",
             format!("{}, {}", count(it.records, "record"), count(it.calls, "outside call")),
@@ -66,91 +62,65 @@ fn times(times: &Times) -> Vec<Line> {
     let total = times.total;
     lines.push(columns("total", "", &seconds(total.sandbox_seconds), &seconds(total.real_seconds)));
     lines.push(Line::new());
-    if let Some(cutover) = &times.cutover {
-        lines.push(row(
-            "cutover",
-            format!(
-                "{} from {} to {}",
-                seconds(cutover.span.sandbox_seconds),
-                cutover.paused_by,
-                cutover.confirmed_by
-            ),
-        ));
-    }
-    lines.extend(times.window.as_ref().map(window));
+    lines.extend(times.cutover.as_ref().map(|it| row("cutover", cutover(it))));
+    lines.extend(times.window.iter().flat_map(window));
     lines.push(row("note", NOTE));
     lines
 }
 
-/// What the times are worth.
-pub(super) const NOTE: &str = "times are those of the scenario: its data is small, its lag falls as scripted; only waits \
-                               that the runbook asks for are as long as on the night";
-
-fn window(window: &Window) -> Line {
-    let label = Line::new().text("  ").paint(Paint::Dim, "window").to(VALUES);
-    if window.spare_seconds < 0.0 {
-        let late = seconds(-window.spare_seconds);
-        return label.paint(Paint::Bad, format!("does not fit: {late} into the rollback reserve"));
-    }
-    label.text(format!("fits, {} before the rollback reserve", seconds(window.spare_seconds)))
+fn window(window: &Window) -> [Line; 2] {
+    let label = Line::new().text("  ").to(VALUES);
+    let fit = match fit(window) {
+        Ok(fits) => label.text(fits),
+        Err(fails) => label.paint(Paint::Bad, fails),
+    };
+    [row("window", agreed(window)), fit]
 }
 
 fn matrix(matrix: &Matrix) -> Vec<Line> {
-    let total = matrix.total();
-    let (paint, verdict) = match total.deviated {
-        0 => (Paint::Good, "0 deviations".to_owned()),
-        found => (Paint::Bad, count(found, "deviation")),
-    };
-    let tried = count(matrix.tried.len(), "point");
+    let deviated = matrix.total().deviated;
     let mut lines = vec![
         Line::new()
             .paint(Paint::Strong, format!("{} matrix", matrix.name))
-            .text(format!("  {tried} in {}: ", seconds(matrix.real_seconds)))
-            .paint(paint, verdict),
+            .text(format!("  {} in {}: ", how_many(matrix), seconds(matrix.real_seconds)))
+            .paint(if deviated == 0 { Paint::Good } else { Paint::Bad }, verdict(deviated)),
     ];
-    if let Some(sample) = matrix.sample {
-        lines.push(row("sample", format!("every {sample}th of {} points", matrix.points)));
-    }
+    let gaps = gaps(matrix);
+    lines.extend(gaps.iter().map(|gap| Line::new().text("  ").paint(Paint::Warn, gap)));
     for (series, count) in counts(&matrix.tried) {
         lines.push(row(series, in_words(count)));
     }
-    for tried in &matrix.tried {
-        if let Verdict::Deviated(found) = &tried.verdict {
-            lines.push(Line::new().paint(Paint::Bad, format!("{} {}", tried.point, tried.at)));
-            lines.extend(found.iter().map(|it| Line::new().to(4).text(told(it))));
-        }
-    }
+    lines.extend(matrix.tried.iter().flat_map(|tried| self::tried(matrix, tried)));
     lines
 }
 
-fn in_words(count: Count) -> String {
-    let parts = [
-        (count.same, "same"),
-        (count.not_reached, "not reached"),
-        (count.stopped_for_person, "stopped for a person"),
-        (count.deviated, "deviated"),
-    ];
-    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
-    parts.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
-}
-
-/// A deviation in one line.
-pub(super) fn told(deviation: &Deviation) -> String {
-    match deviation {
-        Deviation::Ending { expected, found, .. } => format!("ended with {found}, not {expected}"),
-        Deviation::World(it) => {
-            let value = |value: &Option<serde_json::Value>| {
-                value.as_ref().map_or("nothing".to_owned(), ToString::to_string)
-            };
-            format!("{}: {} instead of {}", it.at, value(&it.found), value(&it.expected))
+/// What is worth reading of one trial: nothing, where it ended as the whole run.
+fn tried(matrix: &Matrix, tried: &Tried) -> Vec<Line> {
+    let heading = |paint, what: &str| {
+        let point = Line::new().paint(paint, format!("{} {}", tried.point, tried.at));
+        point.text(format!(": {what}"))
+    };
+    match &tried.verdict {
+        Verdict::Same | Verdict::NotReached => Vec::new(),
+        Verdict::StoppedForPerson(doubts) => {
+            let evidence = doubts
+                .iter()
+                .map(|doubt| Line::new().to(4).text(format!("{}: {}", doubt.step, doubt.evidence)));
+            [heading(Paint::Warn, "stopped for a person")].into_iter().chain(evidence).collect()
         }
-        Deviation::Changes { change, expected, found } => {
-            format!("{change}: changed {found} times, not {expected}")
+        Verdict::Deviated(found) => {
+            let mut lines = vec![heading(Paint::Bad, "deviated")];
+            for it in found {
+                lines.push(Line::new().to(4).text(told(it)));
+                lines.extend(
+                    last_words(it)
+                        .into_iter()
+                        .map(|said| Line::new().to(6).paint(Paint::Dim, format!("> {said}"))),
+                );
+            }
+            lines.push(Line::new().to(4).paint(Paint::Dim, "again: ").text(matrix.again(tried)));
+            lines
         }
-        Deviation::LostOrders { application, orders } => {
-            format!("{application} lost orders {orders:?}")
-        }
-        Deviation::Unannounced(change) => format!("{change}: changed without an intent before it"),
     }
 }
 

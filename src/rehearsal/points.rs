@@ -25,3 +25,45 @@ pub fn points(records: usize, calls: usize, sample: Option<NonZeroUsize>) -> Vec
     points.sort();
     points
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(records: usize, calls: usize, sample: usize) -> Vec<String> {
+        let points = points(records, calls, NonZeroUsize::new(sample));
+        points.iter().map(KillPoint::to_string).collect()
+    }
+
+    #[test]
+    fn both_sides_of_everything_in_order() {
+        let wanted = [
+            "before-record:1",
+            "after-record:1",
+            "before-record:2",
+            "after-record:2",
+            "before-call:1",
+            "after-call:1",
+        ];
+        assert_eq!(written(2, 1, 1), wanted);
+    }
+
+    #[test]
+    fn a_sample_takes_every_nth_of_each_series_and_begins_each_elsewhere() {
+        let wanted = [
+            "before-record:1",
+            "after-record:2",
+            "before-record:4",
+            "after-record:5",
+            "after-call:1",
+            "before-call:3",
+            "after-call:4",
+        ];
+        assert_eq!(written(6, 4, 3), wanted);
+    }
+
+    #[test]
+    fn where_nothing_happens_there_is_nothing_to_try() {
+        assert_eq!(points(0, 0, None), []);
+    }
+}
