@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::hashing::digest_all;
 use super::progress::{Copied, Progress};
 use super::{FileEntry, FilesError, Hash, Manifest, Skipped, Store, digest};
+use crate::crash;
 use crate::journal::EffectPermit;
 use crate::run::hex;
 
@@ -225,7 +226,9 @@ pub async fn carry_out(
     }
     let gone = if delete_extra { plan.extra.as_slice() } else { &[] };
     for path in gone.iter().chain(&plan.leftovers) {
+        let call = crash::call(|| format!("delete {path}"));
         to.delete(path).await.map_err(|error| failed(path, error.into()))?;
+        call.made();
     }
     report.deleted = gone.len() as u64;
     sync_folders(target.folder(), plan.copy.keys().chain(gone)).await?;
@@ -292,7 +295,9 @@ async fn copy(
         if arrived.as_deref() != Some(sent.as_str()) {
             return Err(SyncError::Corrupt(path).into());
         }
+        let call = crash::call(|| format!("put {path} in its place"));
         to.rename(&part, &path).await.map_err(|error| failed(&path, error.into()))?;
+        call.made();
         return Ok(Copied { path, file, sha256: sent });
     }
     Err(SyncError::Changing(path).into())
