@@ -161,7 +161,8 @@ fn intend(state: &RunState, step: StepId, intent: Intent, undoes: Option<String>
     if let Some(observed) = known.filter(|known| known.done).and_then(|k| k.observed.clone()) {
         return Decision::default().command(Command::AlreadyDone(effect, observed));
     }
-    if state.aborted {
+    let turned_back = state.rolling_back.is_some() && undoes.is_none();
+    if state.aborted || turned_back {
         let refused = StepError::cancelled("starting a change after a stop was asked for");
         return Decision::default().command(Command::Deny(effect, refused));
     }
@@ -339,16 +340,28 @@ fn probed(state: &RunState, effect: EffectId, verdict: Verdict) -> Decision {
                 Verdict::Done { .. } | Verdict::NotDone => String::new(),
             };
             let step = effect.step.clone();
+            let undo = own.undo_effects.iter().any(|(_, it)| it.intent.key == effect.key);
             let unknown = Event::StayedUnknown { step: step.clone(), key: effect.key, verdict };
             let decision = Decision::default().fact(unknown);
             match own.state {
-                StepState::Undoing | StepState::InDoubt => decision,
-                // Stands as it stood before this process asked again.
-                StepState::Held if own.doubt.is_some() => decision,
-                _ => decision
-                    .fact(Event::StepInDoubt { step: step.clone(), evidence })
-                    .fact(Event::StepHeld { step }),
+                StepState::Running(_) | StepState::Failed => {}
+                StepState::Held if own.doubt.is_none() => {}
+                StepState::Undoing if undo => {
+                    let failure = StepError::new(
+                        FailureClass::Unknown,
+                        "MIG0705",
+                        format!("{step}: take its effects back"),
+                        "one of them may or may not be taken back",
+                    );
+                    return decision
+                        .fact(Event::UndoFailed { step, failure: failure.cause(evidence) });
+                }
+                // Stands as it stood before the target was asked: left out, taken back or not, or in doubt before.
+                _ => return decision,
             }
+            decision
+                .fact(Event::StepInDoubt { step: step.clone(), evidence })
+                .fact(Event::StepHeld { step })
         }
     }
 }
@@ -414,7 +427,10 @@ fn may_answer(state: &RunState, step: &StepId, user: &String) -> bool {
 
 fn resolve(state: &RunState, mut decision: Decision, step: &StepId, as_: Resolution) -> Decision {
     let Some(own) = state.step(step) else { return decision };
-    if !matches!(own.state, StepState::Held | StepState::Failed | StepState::InDoubt) {
+    let stands = matches!(own.state, StepState::Held | StepState::Failed | StepState::InDoubt);
+    // What became of an undo can be decided, but the step can not be left out any more.
+    let undo = own.state == StepState::UndoFailed && as_ != Resolution::Skip;
+    if !stands && !undo {
         return Decision::default();
     }
     for effect in own.in_doubt() {

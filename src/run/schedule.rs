@@ -214,6 +214,8 @@ fn undo(state: &RunState, now: Circumstances, decision: &mut Decision) {
         let own = &state.steps[index];
         match own.state {
             StepState::Undone => false,
+            // An undo of which nobody knows how it went is not repeated.
+            _ if own.undo_in_doubt() => false,
             StepState::Undoing => true,
             StepState::UndoFailed => own.undo_again,
             _ => own.has_effects(),
@@ -268,6 +270,10 @@ fn finish(state: &RunState, now: Circumstances, halting: Option<Stop>, decision:
         return;
     }
     if state.rolling_back.is_some() {
+        // An attempt that asks people was told to stop and has yet to say so; nothing is taken back before that.
+        if now.tasks > 0 {
+            return;
+        }
         let left = state
             .steps
             .iter()

@@ -119,6 +119,11 @@ impl StepRecord {
             .filter(|effect| !effect.done)
     }
 
+    /// Whether nobody knows what became of one of its undo's effects.
+    pub fn undo_in_doubt(&self) -> bool {
+        self.undo_effects.iter().any(|(_, effect)| !effect.done)
+    }
+
     /// The effect of that key: of the undo if it has one, else of the step.
     pub fn effect(&self, key: &str) -> Option<&RecordedEffect> {
         self.undo_effects

@@ -40,10 +40,8 @@ pub enum Move {
 pub const TABLE: &[(Phase, Move, Phase)] = &[
     (Phase::Pending, Move::Waiting, Phase::Waiting),
     (Phase::Pending, Move::Started, Phase::Running),
-    (Phase::Pending, Move::Skipped, Phase::Skipped),
     (Phase::Waiting, Move::Waiting, Phase::Waiting),
     (Phase::Waiting, Move::Started, Phase::Running),
-    (Phase::Waiting, Move::Skipped, Phase::Skipped),
     // A process died inside the attempt; what it left is settled, and the next attempt begins.
     (Phase::Running, Move::Started, Phase::Running),
     (Phase::Running, Move::Succeeded, Phase::Succeeded),
@@ -54,6 +52,8 @@ pub const TABLE: &[(Phase, Move, Phase)] = &[
     (Phase::Failed, Move::Waiting, Phase::Waiting),
     (Phase::Failed, Move::Started, Phase::Running),
     (Phase::Failed, Move::Skipped, Phase::Skipped),
+    // Its effect's outcome was lost, and the probe could not tell.
+    (Phase::Failed, Move::InDoubt, Phase::InDoubt),
     (Phase::Failed, Move::Held, Phase::Held),
     (Phase::Failed, Move::UndoStarted, Phase::Undoing),
     (Phase::InDoubt, Move::Started, Phase::Running),
@@ -74,6 +74,7 @@ pub const TABLE: &[(Phase, Move, Phase)] = &[
     (Phase::Undoing, Move::UndoStarted, Phase::Undoing),
     (Phase::Undoing, Move::Undone, Phase::Undone),
     (Phase::Undoing, Move::UndoFailed, Phase::UndoFailed),
+    // A later process was asked to go on with the rollback.
     (Phase::UndoFailed, Move::UndoStarted, Phase::Undoing),
 ];
 
