@@ -4,7 +4,7 @@
 //! no buffer and no signal handler outlives. Points are counted by one atomic; the calls are listed in a file, so that
 //! whoever judges the death knows at which call it came. It is one per process, because what dies is the process.
 //!
-//! Never armed but by `migrate run --sandbox`, and silent unless armed: a real run can not meet a point.
+//! Never armed but in a sandbox run, and silent unless armed: a real run can not meet a point.
 
 use std::fmt;
 use std::fs::File;

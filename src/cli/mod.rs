@@ -18,6 +18,7 @@ mod plan;
 mod prompt;
 mod refusal;
 mod rehearse;
+mod rehearsed;
 mod resolve;
 mod resume;
 mod rollback;

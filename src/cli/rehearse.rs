@@ -23,6 +23,7 @@ use crate::steps::CATALOGUE;
 
 /// Arguments of `migrate rehearse`.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("matrix").multiple(true)))]
 pub struct Args {
     /// The runbook.
     #[arg(value_name = "RUNBOOK")]
@@ -31,10 +32,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub scenario: Option<PathBuf>,
     /// Kill the run before and after every journal record and every outside call, resume it, and compare.
-    #[arg(long)]
+    #[arg(long, group = "matrix")]
     pub crash_matrix: bool,
+    /// Fail at every step before the point of no return, roll back, and compare with the start.
+    #[arg(long, group = "matrix")]
+    pub rollback_matrix: bool,
     /// Try every N-th point only; the certificate says so.
-    #[arg(long, value_name = "N", requires = "crash_matrix")]
+    #[arg(long, value_name = "N", requires = "matrix")]
     pub sample: Option<NonZeroUsize>,
     /// Try only this point, as a certificate names it: `after-call:12`. Can be given again.
     #[arg(long, value_name = "POINT", requires = "crash_matrix", conflicts_with = "sample")]
@@ -77,6 +81,9 @@ impl Args {
         if self.crash_matrix {
             certificate.matrices.push(self.crash_matrix(&setting, &whole).await?);
         }
+        if self.rollback_matrix {
+            certificate.matrices.push(self.rollback_matrix(&setting, &whole, plan).await?);
+        }
         show(global, &certificate);
         if let (Some(form), Some(path)) = (form, &self.certificate) {
             std::fs::write(path, form.text(&certificate))
@@ -90,8 +97,7 @@ impl Args {
         let (records, calls) = (whole.records.len(), whole.calls.len());
         let all = rehearsal::points(records, calls, None).len();
         let (choice, points) = self.choice(records, calls);
-        let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
-        let jobs = jobs.map_or(1, NonZeroUsize::get);
+        let jobs = self.side_by_side();
         let tried = rehearsal::crash_matrix(setting, whole, &points, jobs, &|_| ()).await?;
         Ok(Matrix {
             name: "crash",
@@ -101,6 +107,7 @@ impl Args {
             chosen: points.len(),
             command: self.command("--crash-matrix"),
             real_seconds: began.elapsed().as_secs_f64(),
+            notes: Vec::new(),
             tried,
         })
     }
@@ -126,6 +133,35 @@ impl Args {
         }
         words.push(matrix.to_owned());
         words.join(" ")
+    }
+
+    async fn rollback_matrix(
+        &self,
+        setting: &Setting,
+        whole: &Whole,
+        plan: &Plan,
+    ) -> Result<Matrix, Refusal> {
+        let began = Instant::now();
+        let sample = self.sample.filter(|every| every.get() > 1);
+        let steps = whole.steps.iter().step_by(sample.map_or(1, NonZeroUsize::get));
+        let steps: Vec<_> = steps.cloned().collect();
+        let tried = rehearsal::rollback_matrix(setting, &steps, self.side_by_side()).await?;
+        Ok(Matrix {
+            name: "rollback",
+            claim: "Failed there and rolled back, the world is as it was at the start",
+            points: whole.steps.len(),
+            choice: sample.map_or(Choice::Every, Choice::Sample),
+            chosen: steps.len(),
+            command: self.command("--rollback-matrix"),
+            real_seconds: began.elapsed().as_secs_f64(),
+            notes: rehearsal::notes(plan, &tried),
+            tried,
+        })
+    }
+
+    fn side_by_side(&self) -> usize {
+        let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
+        jobs.map_or(1, NonZeroUsize::get)
     }
 
     fn certificate_of(&self, plan: &Plan, scenario: &Scenario, whole: &Whole) -> Certificate {

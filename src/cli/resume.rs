@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::disk::Disk;
 use super::refusal::Refusal;
+use super::rehearsed::Rehearsed;
 use super::run::{engine_settings, finish};
 use super::runs::Found;
 use super::settings::operator;
@@ -28,6 +29,9 @@ pub struct Args {
     /// Stay and wait for `migrate approve` where nobody can be asked.
     #[arg(long)]
     pub wait: bool,
+    /// What a rehearsal does to this process.
+    #[command(flatten)]
+    pub rehearsed: Rehearsed,
 }
 
 impl Args {
@@ -53,7 +57,7 @@ impl Args {
         }
         let edited =
             edited.map(|(plan, _)| (plan.fingerprint(), plan)).map(|(print, plan)| (plan, print));
-        take_up(global, &found, &Goal::Forward, edited, self.wait).await
+        take_up(global, &found, &Goal::Forward, edited, (self.wait, &self.rehearsed)).await
     }
 }
 
@@ -63,7 +67,7 @@ pub(super) async fn take_up(
     found: &Found,
     goal: &Goal,
     edited: Option<(Plan, String)>,
-    wait: bool,
+    (wait, rehearsed): (bool, &Rehearsed),
 ) -> Result<Exit, Refusal> {
     let plan = found.reading.state.plan();
     let claim =
@@ -71,8 +75,9 @@ pub(super) async fn take_up(
             .map_err(|error| Refusal::locked(&error, &global.program()))?;
     // Whoever held it until now has gone on meanwhile.
     let found = &Found::read(&global.state_dir, Some(found.run.as_str()))?;
+    rehearsed.arm(found.reading.state.header.sandbox)?;
     let ground = ground(found, edited.as_ref().map(|(plan, _)| plan)).await?;
-    let settings = engine_settings(global, &ground, wait);
+    let settings = rehearsed.apply(engine_settings(global, &ground, wait));
     let ended = engine::resume(&claim, settings, goal, edited).await;
     finish(global, ground, &found.run, ended).await
 }

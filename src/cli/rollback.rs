@@ -3,6 +3,7 @@
 use std::io::BufRead as _;
 
 use super::refusal::Refusal;
+use super::rehearsed::Rehearsed;
 use super::resume::take_up;
 use super::runs::Found;
 use super::settings::operator;
@@ -18,6 +19,9 @@ pub struct Args {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
+    /// What a rehearsal does to this process.
+    #[command(flatten)]
+    pub rehearsed: Rehearsed,
 }
 
 impl Args {
@@ -49,7 +53,7 @@ impl Args {
                 .hint(format!("without a question: {program} rollback {} --yes", found.run)));
         }
         let goal = Goal::RollBack(format!("asked by {}", operator().user));
-        take_up(global, &found, &goal, None, false).await
+        take_up(global, &found, &goal, None, (false, &self.rehearsed)).await
     }
 }
 

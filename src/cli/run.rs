@@ -1,17 +1,16 @@
 //! `migrate run RUNBOOK`: the run itself, or a dry run of it, in the real world or in a sandbox.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::dry_run::dry_run;
 use super::prompt::AtTheKeyboard;
 use super::refusal::Refusal;
+use super::rehearsed::Rehearsed;
 use super::settings::operator;
 use super::world::{Ground, Purpose, scenario};
 use super::{Exit, Global, narrate, runs, validate};
 use crate::clock::Clock;
-use crate::crash::{self, KillPoint};
 use crate::engine::{self, Claim, Ended, EngineError, run_dir};
 use crate::journal;
 use crate::plan::{Plan, prepare};
@@ -47,24 +46,9 @@ pub struct Args {
     /// Stay and wait for `migrate approve` where nobody can be asked.
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
-    /// For rehearsals: kill this process at a point, `before-record:17` or `after-call:12`.
-    #[arg(
-        long,
-        value_name = "POINT",
-        requires = "sandbox",
-        conflicts_with = "dry_run",
-        hide = true
-    )]
-    pub die_at: Option<KillPoint>,
-    /// For rehearsals: list the outside calls in this file.
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "sandbox",
-        conflicts_with = "dry_run",
-        hide = true
-    )]
-    pub list_calls: Option<PathBuf>,
+    /// What a rehearsal does to this process.
+    #[command(flatten)]
+    pub rehearsed: Rehearsed,
 }
 
 impl Args {
@@ -75,6 +59,7 @@ impl Args {
         validate::report(&prepared, global);
         let Some(plan) = prepared.plan else { return Ok(Exit::InvalidRunbook) };
         Refusal::settled(async {
+            self.rehearsed.arm(self.sandbox && !self.dry_run)?;
             let runbook = runs::absolute(&self.runbook)?;
             if self.dry_run {
                 let scenario = self.scenario(&runbook)?;
@@ -89,16 +74,6 @@ impl Args {
 
     fn scenario(&self, runbook: &Path) -> Result<Option<crate::sandbox::Scenario>, Refusal> {
         self.sandbox.then(|| scenario(self.scenario.as_deref(), runbook)).transpose()
-    }
-
-    /// Points and calls are the sandbox's: nothing else here is ever armed.
-    fn arm(&self) -> Result<(), Refusal> {
-        let calls = self.list_calls.as_deref().map(File::create).transpose();
-        let calls = calls.map_err(|error| Refusal::because(Exit::Usage, &error))?;
-        if self.die_at.is_some() || calls.is_some() {
-            crash::arm(self.die_at, calls);
-        }
-        Ok(())
     }
 
     async fn start(&self, global: &Global, plan: Plan, runbook: PathBuf) -> Result<Exit, Refusal> {
@@ -123,13 +98,10 @@ impl Args {
         let progress_dir = dir.join("progress");
         let purpose = Purpose { run: run.clone(), plan, runbook, progress_dir };
         let ground = match scenario {
-            Some(scenario) => {
-                self.arm()?;
-                purpose.in_sandbox(&dir.join("sandbox"), scenario, None).await?
-            }
+            Some(scenario) => purpose.in_sandbox(&dir.join("sandbox"), scenario, None).await?,
             None => purpose.really(),
         };
-        let settings = engine_settings(global, &ground, self.wait);
+        let settings = self.rehearsed.apply(engine_settings(global, &ground, self.wait));
         let ended = engine::start(&claim, settings, header).await;
         finish(global, ground, &run, ended).await
     }
@@ -170,6 +142,7 @@ pub(super) fn engine_settings(global: &Global, ground: &Ground, wait: bool) -> e
         sinks,
         prompt: keyboard.map(|keyboard| std::sync::Arc::new(keyboard) as _),
         wait_for_people: wait,
+        fail_at: None,
     }
 }
 

@@ -19,9 +19,10 @@ use super::signals::Signals;
 use super::{Ended, EngineError, Goal, Settings, inbox};
 use crate::clock::{Busy, since};
 use crate::journal::{EffectPermit, Journal};
+use crate::plan::OnFailure;
 use crate::run::{
-    self, Answer, Circumstances, Command, Decision, EffectId, Event, Input, Outputs, PersonRequest,
-    ProgressNote, Record, RecordedEffect, RunState, StepError, StepId, Stop, Undo,
+    self, Answer, Circumstances, Command, Decision, EffectId, Event, FailureClass, Input, Outputs,
+    PersonRequest, ProgressNote, Record, RecordedEffect, RunState, StepError, StepId, Stop, Undo,
 };
 use crate::steps::Granted;
 
@@ -283,9 +284,34 @@ impl Dispatcher {
     }
 
     fn decide(&mut self, input: Input, batch: &mut Batch) -> Result<(), EngineError> {
+        let input = self.rehearse_failure(input);
         let now = self.settings.world.clock.both();
         let decision = run::decide(&self.state, input, now);
         self.take(decision, now.wall, batch)
+    }
+
+    /// For rehearsals: a step that has done its work is heard as one that failed after it.
+    fn rehearse_failure(&mut self, input: Input) -> Input {
+        let rehearsed = self.settings.world.sandbox.as_ref().and(self.settings.fail_at.as_ref());
+        match input {
+            Input::Ended(step, Ok(_)) if Some(&step) == rehearsed => {
+                // A step whose failure is passed over ends the run here, too: it is the way back that is rehearsed.
+                let planned = &self.state.plan().steps[self.state.index[&step]];
+                if planned.on_failure == OnFailure::Continue {
+                    self.stopping = Some(Stop::Aborted);
+                }
+                let known = "all that the step changes is in place";
+                let failure = StepError::new(
+                    FailureClass::Failed,
+                    "MIG0710",
+                    format!("end {step} well"),
+                    known,
+                )
+                .cause("the rehearsal makes it fail (`--fail-at`)");
+                Input::Ended(step, Err(failure))
+            }
+            input => input,
+        }
     }
 
     /// Starts what may start, until a round decides no further fact.

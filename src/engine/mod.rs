@@ -65,6 +65,8 @@ pub struct Settings {
     pub prompt: Option<Arc<dyn Prompt>>,
     /// Stay although only people can go on, and wait for the inbox.
     pub wait_for_people: bool,
+    /// For rehearsals: this step fails although it has done its work. Heeded in a sandbox run only.
+    pub fail_at: Option<StepId>,
 }
 
 /// How it ended.

@@ -115,6 +115,7 @@ impl Lab {
             sinks: Vec::new(),
             prompt: None,
             wait_for_people: false,
+            fail_at: None,
         }
     }
 

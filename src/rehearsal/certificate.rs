@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::judge::Verdict;
 use super::times::Times;
+use crate::crash::KillPoint;
 
 /// One trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,6 +21,9 @@ pub struct Tried {
     pub verdict: Verdict,
     /// How long the trial took.
     pub real_seconds: f64,
+    /// How long the way back took, in the sandbox's time, where there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollback_sandbox_seconds: Option<f64>,
 }
 
 /// Which of the points there are were to be tried.
@@ -47,10 +51,13 @@ pub struct Matrix {
     pub choice: Choice,
     /// How many these are; fewer were tried where the rehearsal was interrupted.
     pub chosen: usize,
-    /// What to type for the same matrix over every point; `--point POINT` after it tries that point alone.
+    /// What to type for the same matrix over every point; `--point POINT` after it tries a kill point alone.
     pub command: String,
     /// How long it took.
     pub real_seconds: f64,
+    /// What the trials say together, and what was not tried.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Every trial.
     pub tried: Vec<Tried>,
 }
@@ -72,6 +79,13 @@ impl Count {
     /// All of them.
     pub const fn all(&self) -> usize {
         self.same + self.not_reached + self.stopped_for_person + self.deviated
+    }
+
+    /// Of one trial.
+    pub(super) fn of(verdict: &Verdict) -> Self {
+        let mut count = Self::default();
+        count.add(verdict);
+        count
     }
 
     fn add(&mut self, verdict: &Verdict) {
@@ -108,9 +122,12 @@ impl Matrix {
         self.tried.len() == self.chosen
     }
 
-    /// What to type to try this point again, alone.
+    /// What to type to try this point again: alone, where it is one at which a process is killed.
     pub fn again(&self, tried: &Tried) -> String {
-        format!("{} --point {}", self.command, tried.point)
+        match tried.point.parse::<KillPoint>() {
+            Ok(point) => format!("{} --point {point}", self.command),
+            Err(_) => self.command.clone(),
+        }
     }
 }
 

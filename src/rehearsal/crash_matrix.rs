@@ -50,6 +50,7 @@ async fn interrupted(
         at,
         verdict: judge(&whole.outcome, at_death.as_deref(), &outcome),
         real_seconds: began.elapsed().as_secs_f64(),
+        rollback_sandbox_seconds: None,
     })
 }
 

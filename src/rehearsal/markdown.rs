@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::certificate::{Certificate, Matrix, Tried, counts};
+use super::certificate::{Certificate, Count, Matrix, Tried, counts};
 use super::judge::Verdict;
 use super::times::{Span, Times};
 use super::words::{NOTE, agreed, cutover, fit, gaps, in_words, last_words, seconds, told};
@@ -90,6 +90,17 @@ fn matrix(matrix: &Matrix) -> String {
     for (series, count) in counts(&matrix.tried) {
         let _ = writeln!(text, "| {series} | {} | {} |", count.all(), in_words(count));
     }
+    for note in &matrix.notes {
+        let _ = write!(text, "\n- {}\n", plain(note));
+    }
+    if matrix.tried.iter().any(|tried| tried.rollback_sandbox_seconds.is_some()) {
+        text.push_str("\n| failed at | came to | rollback, sandbox time |\n|---|---|---|\n");
+        for tried in &matrix.tried {
+            let verdict = in_words(Count::of(&tried.verdict));
+            let took = tried.rollback_sandbox_seconds.map_or_else(String::new, seconds);
+            let _ = writeln!(text, "| {} | {verdict} | {took} |", cell(&tried.at));
+        }
+    }
     let worth_reading = matrix.tried.iter().map(|tried| self::tried(matrix, tried));
     text.extend(worth_reading);
     text
@@ -159,7 +170,13 @@ mod tests {
     use crate::run::{Stage, StepId};
 
     fn tried(point: &str, at: &str, verdict: Verdict) -> Tried {
-        Tried { point: point.to_owned(), at: at.to_owned(), verdict, real_seconds: 1.0 }
+        Tried {
+            point: point.to_owned(),
+            at: at.to_owned(),
+            verdict,
+            real_seconds: 1.0,
+            rollback_sandbox_seconds: None,
+        }
     }
 
     /// A sampled matrix in which a trial ended in every way there is, and which was interrupted.
@@ -193,6 +210,7 @@ mod tests {
             chosen: 14,
             command: "migrate rehearse wave.yaml --crash-matrix".to_owned(),
             real_seconds: 62.0,
+            notes: Vec::new(),
             tried: vec![
                 tried("before-record:1", "run started", Verdict::Same),
                 tried("after-record:5", "intent load[crm]", Verdict::StoppedForPerson(vec![doubt])),

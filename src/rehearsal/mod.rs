@@ -16,6 +16,7 @@ mod left;
 mod markdown;
 mod page;
 mod points;
+mod rollback;
 mod times;
 mod trial;
 mod whole;
@@ -28,6 +29,7 @@ pub use left::{Difference, Doubt, Left, changes, comparable, differences, stable
 pub use markdown::markdown;
 pub use page::page;
 pub use points::points;
+pub use rollback::{notes, rollback_matrix};
 pub use times::{Cutover, Span, StageTime, StepTime, Times, Window};
 pub use trial::{Ended, How, Setting, Trial};
 pub use whole::Whole;

@@ -1,6 +1,6 @@
 //! The certificate as a page for a terminal.
 
-use super::certificate::{Certificate, Matrix, Tried, counts};
+use super::certificate::{Certificate, Count, Matrix, Tried, counts};
 use super::judge::Verdict;
 use super::times::{Times, Window};
 use super::words::{NOTE, agreed, cutover, fit, gaps, in_words, last_words, seconds, told};
@@ -89,6 +89,13 @@ fn matrix(matrix: &Matrix) -> Vec<Line> {
     lines.extend(gaps.iter().map(|gap| Line::new().text("  ").paint(Paint::Warn, gap)));
     for (series, count) in counts(&matrix.tried) {
         lines.push(row(series, in_words(count)));
+    }
+    lines.extend(matrix.notes.iter().map(|note| row("note", note)));
+    for tried in &matrix.tried {
+        if let Some(took) = tried.rollback_sandbox_seconds {
+            let verdict = in_words(Count::of(&tried.verdict));
+            lines.push(columns(&tried.at, &verdict, &seconds(took), &seconds(tried.real_seconds)));
+        }
     }
     lines.extend(matrix.tried.iter().flat_map(|tried| self::tried(matrix, tried)));
     lines

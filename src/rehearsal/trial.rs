@@ -14,7 +14,7 @@ use super::RehearsalError;
 use super::left::{self, Left};
 use crate::crash::KillPoint;
 use crate::run::RunId;
-use crate::sandbox::Scenario;
+use crate::sandbox::{self, Scenario, WorldSnapshot};
 
 /// A child that has not ended after so long in real time is ended, and that is a deviation.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -135,6 +135,18 @@ impl<'s> Trial<'s> {
             Some(run) => self.start(&["resume", run.as_str(), "--json"].map(OsStr::new)).await,
             None => self.run(&["--json"]).await,
         }
+    }
+
+    /// The world before anything has run: a dry run makes it, and changes nothing in it.
+    pub(super) async fn at_first(&self) -> Result<WorldSnapshot, RehearsalError> {
+        let dir = self.folder.join("world");
+        let (runbook, scenario) = (&self.setting.runbook, self.setting.scenario());
+        let mut arguments = vec![OsStr::new("run"), runbook.as_os_str()];
+        arguments.extend(["--dry-run", "--sandbox", "--sandbox-dir"].map(OsStr::new));
+        arguments.extend([dir.as_os_str(), OsStr::new("--scenario"), scenario.as_os_str()]);
+        // What it could not preview in a world in which nothing has happened yet is not asked here.
+        self.start(&arguments).await?;
+        Ok(sandbox::world(&dir).await?)
     }
 
     /// `rollback --yes`.

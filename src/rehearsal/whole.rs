@@ -12,7 +12,7 @@ use super::trial::{Ended, How, Setting, Trial};
 use crate::journal;
 use crate::plan::Plan;
 use crate::report::Overview;
-use crate::run::{Event, Record, hex};
+use crate::run::{Event, Record, StepId, hex};
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct Whole {
     pub calls: Vec<String>,
     /// How long it took.
     pub times: Times,
+    /// Steps that did their work before a point of no return, in the order in which they ended.
+    pub steps: Vec<StepId>,
 }
 
 impl Whole {
@@ -33,15 +35,24 @@ impl Whole {
         let trial = Trial::new(setting, "whole")?;
         let ended = trial.run_until(None).await?;
         let seen = records(&ended);
-        let (mut names, mut pauses) = (Vec::new(), Vec::new());
+        let (mut names, mut pauses, mut steps) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(dir) = trial.run_dir() {
-            journal::read(&dir, |record, _| names.push(name(&record.event)))?;
+            journal::read(&dir, |record, state| {
+                names.push(name(&record.event));
+                if let Event::StepSucceeded { step, .. } = &record.event
+                    && state.crossed.is_none()
+                    && !is_point_of_no_return(plan, step)
+                {
+                    steps.push(step.clone());
+                }
+            })?;
             pauses = Overview::read(&dir, None)?.writes_paused;
         }
         Ok(Self {
             records: names,
             calls: trial.calls(),
             times: Times::of(&seen, plan, pauses),
+            steps,
             outcome: Outcome { ended: ended.how, said: ended.stderr, left: trial.left().await? },
         })
     }
@@ -55,6 +66,10 @@ impl Whole {
     pub fn world(&self) -> String {
         hex(&Sha256::digest(comparable(&self.outcome.left.world).to_string()))
     }
+}
+
+fn is_point_of_no_return(plan: &Plan, step: &StepId) -> bool {
+    plan.steps.iter().any(|it| it.id == *step && it.point_of_no_return)
 }
 
 /// The records among the lines of a child's JSON, with their real times.

@@ -19,6 +19,7 @@ mod operate;
 mod power_cuts;
 mod races;
 mod readme;
+mod rollback_matrix;
 mod rollbacks;
 mod runbooks;
 mod signals;

@@ -1,28 +1,12 @@
 //! Whole waves in a sandbox, as an operator meets them: the main job, and every way it can stop.
 
 use std::fs;
-use std::path::Path;
 
-use migrate::journal;
-use migrate::run::{Event, Stage};
-use migrate::sandbox::{self, WorldSnapshot, ledger};
+use migrate::sandbox::ledger;
 
 use crate::lab::{Lab, SMALL, stable};
 
 const WAVE_1: &str = "runbooks/wave-1.yaml";
-
-fn world(dir: &Path) -> WorldSnapshot {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(sandbox::world(dir)).expect("a world")
-}
-
-/// The world before anything has run: a dry run makes it and must not change it.
-fn untouched(lab: &Lab, runbook: &str) -> WorldSnapshot {
-    let dir = lab.path().join("untouched");
-    let dir_text = dir.display().to_string();
-    lab.dry_run(runbook, &dir_text).expect(0);
-    world(&dir)
-}
 
 #[test]
 fn the_main_job_completes_and_moves_what_it_says() {
@@ -67,38 +51,6 @@ fn a_dry_run_changes_nothing_and_says_the_same_twice() {
         .collect::<Vec<_>>();
     assert_eq!(mutating, Vec::<String>::new());
     assert!(!lab.path().join("state").exists(), "a dry run leaves no state folder");
-}
-
-/// Applications that refuse writes.
-fn paused(world: &WorldSnapshot) -> Vec<&String> {
-    world.maintenance.iter().filter(|(_, refuses)| **refuses).map(|(app, _)| app).collect()
-}
-
-#[test]
-fn rolled_back_from_any_step_of_the_release_it_is_as_before() {
-    let whole = Lab::new(SMALL);
-    whole.run(WAVE_1, &[]).expect(0);
-    let mut points = Vec::new();
-    journal::read(&whole.run_dir(), |record, state| {
-        if let Event::StepSucceeded { step, .. } = &record.event
-            && state.stage == Some(Stage::Release)
-        {
-            points.push((record.seq + 1, step.clone()));
-        }
-    })
-    .expect("a journal");
-    assert!(points.len() > 15, "{} steps", points.len());
-    points.pop();
-    let before = untouched(&whole, WAVE_1);
-    for (point, step) in points {
-        let lab = Lab::new(SMALL);
-        lab.run(WAVE_1, &["--die-at", &format!("after-record:{point}")]);
-        lab.migrate(["rollback", "--yes"]).expect(8);
-        let after = lab.world();
-        assert_eq!(after.record_sets, before.record_sets, "after {step}");
-        assert_eq!(after.locks, before.locks, "after {step}");
-        assert_eq!(paused(&after), paused(&before), "after {step}");
-    }
 }
 
 /// Every changing request of the wave, as faults would name it.
