@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
 use super::refusal::Refusal;
@@ -14,12 +16,18 @@ use super::{Exit, Global, narrate, runs, validate};
 use crate::clock::Clock;
 use crate::crash::KillPoint;
 use crate::diagnostic::redact::Redactor;
+use crate::engine::Signals;
 use crate::plan::{Plan, prepare};
-use crate::rehearsal::{self, Certificate, Choice, How, Matrix, RehearsalError, Setting, Whole};
+use crate::rehearsal::{
+    self, Certificate, Choice, How, Matrix, RehearsalError, Setting, Tried, Verdict, Whole,
+};
 use crate::report::{JsonLines, Output, typed};
-use crate::run::hex;
+use crate::run::{Stop, hex};
 use crate::sandbox::Scenario;
 use crate::steps::CATALOGUE;
+
+/// Between two looks at how far the trials are.
+const TICK: Duration = Duration::from_millis(500);
 
 /// Arguments of `migrate rehearse`.
 #[derive(Debug, clap::Args)]
@@ -58,18 +66,56 @@ impl Args {
         let prepared = prepare(&name, &Disk, CATALOGUE);
         validate::report(&prepared, global);
         let Some(plan) = prepared.plan else { return Ok(Exit::InvalidRunbook) };
-        let runtime = tokio::runtime::Runtime::new()?;
-        Ok(Refusal::told(runtime.block_on(self.rehearse(global, &plan))))
+        Refusal::settled(self.until_stopped(global, &plan))
     }
 
-    async fn rehearse(&self, global: &Global, plan: &Plan) -> Result<Exit, Refusal> {
+    /// A first Ctrl-C ends the rehearsal after the trials under way, with what was tried; a second one at once.
+    async fn until_stopped(&self, global: &Global, plan: &Plan) -> Result<Exit, Refusal> {
+        let mut signals =
+            Signals::listen().map_err(|error| Refusal::because(Exit::Failed, &error))?;
+        let stop = CancellationToken::new();
+        let rehearsal = self.rehearse(global, plan, &stop);
+        tokio::pin!(rehearsal);
+        let exit = tokio::select! {
+            ended = rehearsal.as_mut() => return ended,
+            signal = signals.next() => match signal {
+                Stop::Terminated => Exit::Terminated,
+                _ => Exit::Interrupted,
+            },
+        };
+        narrate("interrupted: no more trials are begun; again ends those under way, too\n");
+        stop.cancel();
+        tokio::select! {
+            ended = rehearsal => match ended {
+                Ok(_) => Ok(exit),
+                Err(mut refusal) => {
+                    refusal.exit = exit;
+                    Err(refusal)
+                }
+            },
+            _ = signals.next() => Err(Refusal::new(exit, "interrupted again: there is no certificate")),
+        }
+    }
+
+    async fn rehearse(
+        &self,
+        global: &Global,
+        plan: &Plan,
+        stop: &CancellationToken,
+    ) -> Result<Exit, Refusal> {
         let form = self.certificate.as_deref().map(Form::of).transpose()?;
         let runbook = runs::absolute(&self.runbook)?;
         let scenario = scenario(self.scenario.as_deref(), &runbook)?;
         let program =
             std::env::current_exe().map_err(|error| Refusal::because(Exit::Failed, &error))?;
         let setting = Setting::new(program, runbook, &scenario)?;
-        let whole = Whole::run(&setting, plan).await?;
+        let whole = tokio::select! {
+            whole = Whole::run(&setting, plan) => whole?,
+            () = stop.cancelled() => {
+                let why = "interrupted before the end of the whole run: there is no certificate";
+                return Err(Refusal::new(Exit::Interrupted, why));
+            }
+        };
         if !whole.is_complete() {
             narrate(&whole.outcome.said);
             return Err(Refusal::new(
@@ -79,10 +125,12 @@ impl Args {
         }
         let mut certificate = self.certificate_of(plan, &scenario, &whole);
         if self.crash_matrix {
-            certificate.matrices.push(self.crash_matrix(&setting, &whole).await?);
+            certificate.matrices.push(self.crash_matrix(global, &setting, &whole, stop).await?);
         }
         if self.rollback_matrix {
-            certificate.matrices.push(self.rollback_matrix(&setting, &whole, plan).await?);
+            let matrix = self.rollback_matrix(global, &setting, &whole, stop).await?;
+            let notes = rehearsal::notes(plan, &matrix.tried);
+            certificate.matrices.push(Matrix { notes, ..matrix });
         }
         show(global, &certificate);
         if let (Some(form), Some(path)) = (form, &self.certificate) {
@@ -92,13 +140,23 @@ impl Args {
         Ok(if certificate.deviations() == 0 { Exit::Done } else { Exit::Failed })
     }
 
-    async fn crash_matrix(&self, setting: &Setting, whole: &Whole) -> Result<Matrix, Refusal> {
+    async fn crash_matrix(
+        &self,
+        global: &Global,
+        setting: &Setting,
+        whole: &Whole,
+        stop: &CancellationToken,
+    ) -> Result<Matrix, Refusal> {
         let began = Instant::now();
         let (records, calls) = (whole.records.len(), whole.calls.len());
         let all = rehearsal::points(records, calls, None).len();
         let (choice, points) = self.choice(records, calls);
         let jobs = self.side_by_side();
-        let tried = rehearsal::crash_matrix(setting, whole, &points, jobs, &|_| ()).await?;
+        let shown = Mutex::new(global.trials("crash matrix", points.len()));
+        let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = |tried: &Tried| shown().tried(matches!(tried.verdict, Verdict::Deviated(_)));
+        let trials = rehearsal::crash_matrix(setting, whole, &points, jobs, &seen, stop);
+        let tried = ticking(trials, || shown().tick()).await?;
         Ok(Matrix {
             name: "crash",
             claim: "Killed there and resumed, it ends as the whole run does",
@@ -137,15 +195,21 @@ impl Args {
 
     async fn rollback_matrix(
         &self,
+        global: &Global,
         setting: &Setting,
         whole: &Whole,
-        plan: &Plan,
+        stop: &CancellationToken,
     ) -> Result<Matrix, Refusal> {
         let began = Instant::now();
         let sample = self.sample.filter(|every| every.get() > 1);
         let steps = whole.steps.iter().step_by(sample.map_or(1, NonZeroUsize::get));
         let steps: Vec<_> = steps.cloned().collect();
-        let tried = rehearsal::rollback_matrix(setting, &steps, self.side_by_side()).await?;
+        let jobs = self.side_by_side();
+        let shown = Mutex::new(global.trials("rollback matrix", steps.len()));
+        let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = |tried: &Tried| shown().tried(matches!(tried.verdict, Verdict::Deviated(_)));
+        let trials = rehearsal::rollback_matrix(setting, &steps, jobs, &seen, stop);
+        let tried = ticking(trials, || shown().tick()).await?;
         Ok(Matrix {
             name: "rollback",
             claim: "Failed there and rolled back, the world is as it was at the start",
@@ -154,7 +218,7 @@ impl Args {
             chosen: steps.len(),
             command: self.command("--rollback-matrix"),
             real_seconds: began.elapsed().as_secs_f64(),
-            notes: rehearsal::notes(plan, &tried),
+            notes: Vec::new(),
             tried,
         })
     }
@@ -185,6 +249,18 @@ impl Args {
             world: whole.world(),
             times: whole.times.clone(),
             matrices: Vec::new(),
+        }
+    }
+}
+
+/// Carries `work` out, with a tick now and then.
+async fn ticking<T>(work: impl Future<Output = T>, tick: impl Fn()) -> T {
+    tokio::pin!(work);
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            done = work.as_mut() => return done,
+            _ = ticks.tick() => tick(),
         }
     }
 }

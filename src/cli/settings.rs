@@ -6,7 +6,9 @@ use std::path::Path;
 
 use super::{Global, can_ask};
 use crate::diagnostic::redact::Redactor;
-use crate::report::{Detail, JsonLines, Line, Output, Overview, Plain, Style, Terminal, typed};
+use crate::report::{
+    Detail, JsonLines, Line, Output, Overview, Plain, Style, Terminal, Trials, typed,
+};
 use crate::run::{Operator, Sink};
 
 /// Who types, as the operating system names them; a label, not a proof of identity.
@@ -90,6 +92,17 @@ impl Global {
             JsonLines::continued(output).value(&serde_json::json!({ "overview": overview }));
         } else {
             output.relative_to(base).page(&page(&overview));
+        }
+    }
+
+    /// How far trials are, on standard error.
+    pub(super) fn trials(&self, name: &'static str, total: usize) -> Trials {
+        if self.quiet || self.json {
+            Trials::silent(name, total)
+        } else if std::io::stderr().is_terminal() && self.verbose < 2 {
+            Trials::bar(name, total)
+        } else {
+            Trials::lines(name, total, Output::stderr(Redactor::default()))
         }
     }
 

@@ -29,7 +29,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use dry_run::{DryStep, Shown, dry_run};
 
-use signals::Signals;
+pub(crate) use signals::Signals;
 
 use crate::journal::{Head, Journal, JournalError, Lock, LockError, Owner};
 use crate::plan::Plan;

@@ -5,7 +5,7 @@ use std::io;
 use crate::run::Stop;
 
 /// SIGINT, SIGHUP and SIGTERM, one after another.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
@@ -16,7 +16,7 @@ pub(super) struct Signals {
 
 impl Signals {
     /// From now on these signals no longer end the process.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +31,7 @@ impl Signals {
     }
 
     /// The next one.
-    pub(super) async fn next(&mut self) -> Stop {
+    pub(crate) async fn next(&mut self) -> Stop {
         #[cfg(unix)]
         tokio::select! {
             _ = self.interrupt.recv() => Stop::Interrupted,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use tokio_util::sync::CancellationToken;
 
 use super::RehearsalError;
 use super::certificate::Tried;
@@ -12,19 +13,22 @@ use super::whole::{Whole, name};
 use crate::crash::{Boundary, KillPoint, Side};
 use crate::journal;
 
-/// Tries every point, `jobs` side by side; `seen` is told of each. In the points' order, whatever order they end in.
+/// Tries every point, `jobs` side by side; `seen` is told of each. In the points' order, whatever order they end in. Once
+/// `stop` is cancelled no more are begun, and those under way are tried to their end.
 pub async fn crash_matrix(
     setting: &Setting,
     whole: &Whole,
     points: &[KillPoint],
     jobs: usize,
     seen: &(dyn Fn(&Tried) + Sync),
+    stop: &CancellationToken,
 ) -> Result<Vec<Tried>, RehearsalError> {
-    let trials = futures::stream::iter(points.iter().map(|point| async move {
+    let trials = points.iter().map(|point| async move {
         let tried = interrupted(setting, whole, *point).await?;
         seen(&tried);
         Ok::<_, RehearsalError>((*point, tried))
-    }));
+    });
+    let trials = futures::stream::iter(trials).take_until(stop.cancelled());
     let mut tried: Vec<_> = trials.buffer_unordered(jobs).try_collect().await?;
     tried.sort_by_key(|(point, _)| *point);
     Ok(tried.into_iter().map(|(_, tried)| tried).collect())

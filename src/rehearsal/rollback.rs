@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use tokio_util::sync::CancellationToken;
 
 use super::RehearsalError;
 use super::certificate::Tried;
@@ -26,20 +27,26 @@ const ROLLED_BACK: How = How::Exit(8);
 /// The exit code that says "rollback incomplete".
 const INCOMPLETE: How = How::Exit(9);
 
-/// Fails at each of these steps, `jobs` side by side; in their order.
+/// Fails at each of these steps, `jobs` side by side, until `stop`; in their order. Each is `seen` as it ends.
 pub async fn rollback_matrix(
     setting: &Setting,
     steps: &[StepId],
     jobs: usize,
+    seen: &(dyn Fn(&Tried) + Sync),
+    stop: &CancellationToken,
 ) -> Result<Vec<Tried>, RehearsalError> {
     let start = Trial::new(setting, "start")?.at_first().await?;
     let trials = steps.iter().enumerate().map(|(at, step)| {
         let start = &start;
-        async move { Ok::<_, RehearsalError>((at, taken_back(setting, start, step).await?)) }
+        async move {
+            let tried = taken_back(setting, start, at, step).await?;
+            seen(&tried);
+            Ok::<_, RehearsalError>((at, tried))
+        }
     });
     let trials: Vec<_> = trials.collect();
-    let mut tried: Vec<_> =
-        futures::stream::iter(trials).buffer_unordered(jobs).try_collect().await?;
+    let trials = futures::stream::iter(trials).take_until(stop.cancelled());
+    let mut tried: Vec<_> = trials.buffer_unordered(jobs).try_collect().await?;
     tried.sort_by_key(|(at, _)| *at);
     Ok(tried.into_iter().map(|(_, tried)| tried).collect())
 }
@@ -77,10 +84,11 @@ pub fn notes(plan: &Plan, tried: &[Tried]) -> Vec<String> {
 async fn taken_back(
     setting: &Setting,
     start: &WorldSnapshot,
+    at: usize,
     step: &StepId,
 ) -> Result<Tried, RehearsalError> {
     let began = Instant::now();
-    let trial = Trial::new(setting, &format!("fail-at-{step}"))?;
+    let trial = Trial::new(setting, &format!("fail-{at}"))?;
     let mut ended = trial.run(&["--json", "--fail-at", step.as_str()]).await?;
     if ended.how != ROLLED_BACK {
         ended = trial.roll_back().await?;

@@ -53,8 +53,14 @@ impl Setting {
 
 impl Drop for Setting {
     fn drop(&mut self) {
-        // What can not be removed is the system's to clean up.
-        let _ = fs::remove_dir_all(&self.folder);
+        // A child that was killed a moment ago may still be writing. What can not be removed is the system's to clean up.
+        let given_up = Instant::now() + Duration::from_secs(1);
+        while fs::remove_dir_all(&self.folder).is_err()
+            && self.folder.exists()
+            && Instant::now() < given_up
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
@@ -167,6 +173,8 @@ impl<'s> Trial<'s> {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C reaches the group of whoever types it: a trial under way goes on.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(failed)?;

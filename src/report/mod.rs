@@ -18,6 +18,7 @@ mod row;
 mod status;
 mod summary;
 mod terminal;
+mod trials;
 mod waits;
 
 pub use dry_run::{Foreseen, Scrub, dry_run};
@@ -33,6 +34,7 @@ pub use plain::Plain;
 pub use status::{runs, status};
 pub use summary::summary;
 pub use terminal::Terminal;
+pub use trials::Trials;
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::waits::{Notes, pressing};
 use crate::run::{ProgressNote, Record, RunState, Sink, Stop};
 
 /// Without a fact for so long in real time, a heartbeat says why.
-const HEARTBEAT: Duration = Duration::from_secs(30);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// Steps named in one heartbeat; a wave of 200 must not fill the log.
 const NAMED: usize = 8;

@@ -2,8 +2,12 @@
 //! resumed, the same world as an uninterrupted run, and no effect twice by the sandbox's own ledger. And over runbooks that
 //! break their promises: the matrix can fail, and says where.
 
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::child::{Running, until};
 use crate::lab::{Lab, SMALL, is_soak};
 
 /// The short form tries every so many-th point of each series.
@@ -92,6 +96,30 @@ fn a_certificate_for_a_ticket_is_markdown_or_json_by_its_name() {
     let json: Value = serde_json::from_str(&rehearse("ticket.json", 0)).expect("JSON");
     assert_eq!(json["matrices"][0]["choice"]["sample"], 9);
     assert_eq!(rehearse("ticket.txt", 2), "");
+}
+
+#[test]
+fn ctrl_c_ends_it_with_what_was_tried_and_leaves_nothing_behind() {
+    let lab = Lab::new(SMALL);
+    let temporary = lab.path().join("tmp");
+    std::fs::create_dir(&temporary).expect("a folder");
+    let scenario = lab.path().join("scenario.yaml").display().to_string();
+    let base = ["rehearse", "tests/it/runbooks/silent.yaml", "--crash-matrix", "--jobs", "1"];
+    let mut command = lab.command(base.iter().copied().chain(["--scenario", &scenario]));
+    command.env("TMPDIR", &temporary);
+    let mut process = Running::start(command, lab.path(), "rehearse");
+    let folders = || {
+        let rehearsals = std::fs::read_dir(&temporary).into_iter().flatten().flatten();
+        rehearsals.flat_map(|it| std::fs::read_dir(it.path()).into_iter().flatten().flatten())
+    };
+    let is_trial = |name: &str| name.starts_with("before-") || name.starts_with("after-");
+    until("a trial", || folders().any(|it| is_trial(&it.file_name().to_string_lossy())));
+    process.signal(Signal::INT);
+    let status = process.ended_within(Duration::from_mins(2)).expect("it ends");
+    assert_eq!(status.code(), Some(130), "{}", process.said());
+    assert!(process.stdout().contains("incomplete: interrupted after "), "{}", process.said());
+    assert!(!process.stdout().contains("deviated"), "a trial was disturbed: {}", process.said());
+    assert_eq!(std::fs::read_dir(&temporary).expect("a folder").count(), 0, "it cleans up");
 }
 
 #[test]
