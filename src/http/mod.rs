@@ -11,6 +11,7 @@ pub use switch::{Reading, Switch, SwitchError, at, base, field};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 
+use crate::diagnostic::redact::Redactor;
 use crate::dns::HttpClient;
 pub use crate::dns::endpoint::shown;
 use crate::journal::EffectPermit;
@@ -26,9 +27,18 @@ pub struct Reply {
     pub status: u16,
     /// The body as text, cut off after [`BODY_BYTES_MAX`].
     pub body: String,
+    /// There was more of it.
+    pub cut_off: bool,
 }
 
 impl Reply {
+    /// The body without any secret that `redactor` knows, and without half of one where it was cut off.
+    pub fn clean(&self, redactor: &Redactor) -> String {
+        let whole = self.body.as_bytes();
+        let kept = if self.cut_off { redactor.beginning(whole) } else { whole };
+        String::from_utf8_lossy(&redactor.redact_bytes(kept)).into_owned()
+    }
+
     /// 200 to 299.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -150,7 +160,7 @@ async fn receive(
     })?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
-    while body.len() < BODY_BYTES_MAX {
+    while body.len() <= BODY_BYTES_MAX {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
@@ -159,8 +169,9 @@ async fn receive(
             }
         }
     }
+    let cut_off = body.len() > BODY_BYTES_MAX;
     body.truncate(BODY_BYTES_MAX);
-    Ok(Reply { status, body: String::from_utf8_lossy(&body).into_owned() })
+    Ok(Reply { status, body: String::from_utf8_lossy(&body).into_owned(), cut_off })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -249,6 +260,19 @@ mod tests {
         assert!(!lost.to_string().contains("hush"));
         let closed = post(port).await.expect_err("nobody listens");
         assert!(matches!(closed, HttpError::NotSent { .. }), "{closed}");
+    }
+
+    #[test]
+    fn a_body_that_was_cut_off_ends_before_half_a_secret() {
+        let (secret, redactor) = ("correct-horse-battery-staple", Redactor::default());
+        redactor.register(&secret.into()).expect("long enough");
+        for kept in 6..secret.len() {
+            let body = ".".repeat(5_000) + secret + "; " + &secret[..kept];
+            let clean =
+                |cut_off| Reply { status: 200, body: body.clone(), cut_off }.clean(&redactor);
+            assert!(!clean(true).contains(&secret[..6]), "{kept} bytes of it are left");
+            assert!(clean(false).ends_with(&secret[..kept]), "what is whole is not cut");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::crash;
+use crate::diagnostic::redact::Redactor;
 use crate::journal::EffectPermit;
 use capture::capture;
 pub use identity::Identity;
@@ -43,6 +44,8 @@ pub struct Program {
     pub env: BTreeMap<String, SecretString>,
     /// Where it runs.
     pub folder: PathBuf,
+    /// Whose secrets are not to be cut in half where output is left out.
+    pub redactor: Redactor,
 }
 
 /// How a child ended.
@@ -116,7 +119,10 @@ impl Program {
         let word = child.stdin.take().expect("standard input is piped");
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
-        let output = [tokio::spawn(capture(stdout)), tokio::spawn(capture(stderr))];
+        let output = [
+            tokio::spawn(capture(stdout, self.redactor.clone())),
+            tokio::spawn(capture(stderr, self.redactor.clone())),
+        ];
         let id = child.id();
         Ok(Held {
             name: program.to_owned(),
@@ -229,7 +235,12 @@ mod tests {
 
     fn shell(script: &str, folder: &Path) -> Program {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        Program { argv, env: BTreeMap::new(), folder: folder.to_owned() }
+        Program {
+            argv,
+            env: BTreeMap::new(),
+            folder: folder.to_owned(),
+            redactor: Redactor::default(),
+        }
     }
 
     async fn run(script: &str) -> Ended {
@@ -299,7 +310,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_is_not_started() {
         let argv = vec!["no-such-program-anywhere".to_owned()];
-        let program = Program { argv, env: BTreeMap::new(), folder: std::env::temp_dir() };
+        let program = Program { argv, ..shell("true", &std::env::temp_dir()) };
         assert!(matches!(program.hold(), Err(ProcessError::NotStarted { .. })));
     }
 }

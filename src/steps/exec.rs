@@ -195,7 +195,7 @@ impl With {
             env.insert(name.clone(), value);
         }
         let folder = self.folder.as_ref().map_or_else(|| cx.world.base.clone(), |path| cx.path(path));
-        Ok(Program { argv, env, folder })
+        Ok(Program { argv, env, folder, redactor: cx.world.secrets.redactor() })
     }
 
     /// Carries one command out, from intent to outcome; answers with what was journalled as done.
@@ -396,6 +396,7 @@ impl Step for With {
 mod tests {
     use super::super::testing::Bench;
     use super::*;
+    use crate::diagnostic::redact::Redactor;
 
     fn bench(with: &Value) -> Bench {
         Bench::new("exec", with, &json!({}))
@@ -454,7 +455,7 @@ mod tests {
         let script = "read -r word; touch done";
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let folder = bench.folder.path().to_owned();
-        let still = Program { argv, env: BTreeMap::new(), folder }.hold().expect("a child");
+        let still = Program { argv, env: BTreeMap::new(), folder, redactor: Redactor::default() }.hold().expect("a child");
         let mut effect = bench.effects.recorded()[0].clone();
         effect.sent = still.identity().map(|process| Sent {
             operation_url: None,

@@ -231,7 +231,7 @@ impl Request {
         if !self.wanted(&reply) {
             return Err(unexpected(cx, &attempted, &reply));
         }
-        Ok(json!({ "status": reply.status, "body": clean(cx, &reply.body) }))
+        Ok(json!({ "status": reply.status, "body": clean(cx, &reply) }))
     }
 }
 
@@ -241,12 +241,12 @@ fn url(text: &str) -> Result<Url, String> {
 }
 
 /// Without any secret that this run knows.
-fn clean(cx: &StepCx, text: &str) -> String {
-    cx.world.secrets.redactor().redact(text).into_owned()
+fn clean(cx: &StepCx, reply: &Reply) -> String {
+    reply.clean(&cx.world.secrets.redactor())
 }
 
 fn unexpected(cx: &StepCx, attempted: &str, reply: &Reply) -> StepError {
-    let body = clean(cx, &reply.body);
+    let body = clean(cx, reply);
     let said = format!("status {}: {}", reply.status, body.chars().take(500).collect::<String>());
     if reply.refused() {
         let known = "the server refused the request; nothing was changed";

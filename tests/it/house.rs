@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("runbook", &["diagnostic", "plan", "run"]),
     ("diagnostic", &["plan", "run"]),
     ("journal", &["crash", "run"]),
-    ("process", &["crash", "journal", "run"]),
+    ("process", &["crash", "diagnostic", "journal", "run"]),
     ("http", &["clock", "diagnostic", "journal", "run", "dns"]),
     ("azure", &["clock", "diagnostic", "http", "journal", "plan", "run"]),
     ("dns", &["azure", "clock", "diagnostic", "http", "journal", "plan", "run"]),

@@ -219,6 +219,23 @@ impl Redactor {
     pub fn reach(&self) -> usize {
         self.0.read().unwrap_or_else(PoisonError::into_inner).reach()
     }
+
+    /// What may be shown of the beginning of a text that was cut off behind it: [`Self::reach`] bytes less, and no half of
+    /// a secret at its end.
+    pub fn beginning<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let end = text.len().saturating_sub(known.reach());
+        let across = known.found(text).into_iter().find(|it| it.start < end && end < it.end);
+        &text[..across.map_or(end, |secret| secret.start)]
+    }
+
+    /// The same of the end of a text that was cut off before it.
+    pub fn ending<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let start = text.len().min(known.reach());
+        let across = known.found(text).into_iter().find(|it| it.start < start && start < it.end);
+        &text[across.map_or(start, |secret| secret.end)..]
+    }
 }
 
 #[cfg(test)]
