@@ -40,7 +40,11 @@ pub struct Ports {
 
 /// Makes the folder and takes it: one sandbox at a time.
 pub(super) fn take(dir: &Path) -> Result<File, SandboxError> {
-    fs::create_dir_all(dir).map_err(SandboxError::file("create", dir))?;
+    let mut builder = fs::DirBuilder::new();
+    // The folder of a run is made on the way here.
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(dir).map_err(SandboxError::file("create", dir))?;
     #[cfg(unix)]
     {
         let only_owner = std::os::unix::fs::PermissionsExt::from_mode(0o700);

@@ -109,3 +109,15 @@ fn an_edited_runbook_is_refused_until_the_change_is_accepted() {
     assert!(refused.stderr().contains("~ tell:"), "{}", refused.said());
     lab.migrate(["resume", "--accept-changes"]).expect(0);
 }
+
+#[test]
+fn what_a_run_keeps_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = waiting();
+    let mode =
+        |path: &std::path::Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let run = lab.run_dir();
+    let folders = [run.parent().expect("runs"), &run, &run.join("sandbox")];
+    assert_eq!(folders.map(|it| format!("{:o}", mode(it))), ["700", "700", "700"]);
+    assert_eq!(format!("{:o}", mode(&run.join("journal.jsonl"))), "600");
+}
