@@ -70,6 +70,11 @@ pub(super) fn halts(state: &RunState, standing: Standing) -> Vec<Halt> {
 }
 
 fn keeps_back(planned: &PlannedStep, step: &StepRecord, standing: Standing) -> bool {
+    let taken_back = standing == Standing::Ended(Ending::RollbackIncomplete);
+    if taken_back && step.effects.is_empty() && step.doubt.is_none() {
+        // Whatever it waited for or failed at: it leaves nobody anything to do by hand.
+        return step.state == StepState::UndoFailed;
+    }
     match &step.state {
         StepState::Failed => planned.on_failure != OnFailure::Continue,
         StepState::InDoubt

@@ -121,3 +121,30 @@ fn what_a_run_keeps_is_for_its_owner_only() {
     assert_eq!(folders.map(|it| format!("{:o}", mode(it))), ["700", "700", "700"]);
     assert_eq!(format!("{:o}", mode(&run.join("journal.jsonl"))), "600");
 }
+
+#[test]
+fn what_is_to_be_done_by_hand_names_no_step_that_changed_nothing() {
+    let lab = Lab::new(SMALL);
+    let runbook = lab.write(
+        "final.yaml",
+        "
+migrate: 1
+wave: final
+stages:
+  prepare:
+    - id: burn
+      uses: exec
+      timeout: 1m
+      with: { argv: [\"true\"], repeat: repeatable }
+    - id: look
+      uses: exec
+      timeout: 1m
+      with: { argv: [no-such-program-anywhere], repeat: repeatable }
+",
+    );
+    lab.run(&runbook, &[]).expect(1);
+    let said = lab.migrate(["rollback", "--yes"]).expect(9).stdout();
+    let by_hand = said.split("to be done by hand").nth(1).expect("a list");
+    assert!(by_hand.contains("\n  burn  "), "{said}");
+    assert!(!by_hand.contains("\n  look  "), "{said}");
+}
