@@ -204,8 +204,11 @@ fn paused(chance: &mut Chance, whole: &Uninterrupted, seen: &Mutex<Seen>) -> Res
             break;
         }
         process.signal(Signal::STOP);
-        // It can not end meanwhile; only time passes.
+        // It can not end meanwhile; only time passes. Unless it had come to its end just before.
         status = process.ended_within(span);
+        if status.is_some() {
+            break;
+        }
         process.signal(Signal::CONT);
     }
     let status = status.or_else(|| process.ended_within(PATIENCE));
