@@ -13,6 +13,7 @@ pub mod exit;
 mod explain;
 mod inbox;
 mod journal;
+mod matrices;
 mod pause;
 mod plan;
 mod prompt;

@@ -1,33 +1,25 @@
 //! `migrate rehearse RUNBOOK`: how long it takes, and whether it survives interruption. Every run of it is a sandbox run.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::disk::Disk;
+use super::matrices::Trials;
 use super::refusal::Refusal;
 use super::world::scenario;
 use super::{Exit, Global, narrate, runs, validate};
 use crate::clock::Clock;
-use crate::crash::KillPoint;
 use crate::diagnostic::redact::Redactor;
 use crate::engine::Signals;
 use crate::plan::{Plan, prepare};
-use crate::rehearsal::{
-    self, Certificate, Choice, How, Matrix, RehearsalError, Setting, Tried, Verdict, Whole,
-};
-use crate::report::{JsonLines, Output, typed};
+use crate::rehearsal::{self, Certificate, How, Point, RehearsalError, Setting, Whole};
+use crate::report::{JsonLines, Output};
 use crate::run::{Stop, hex};
 use crate::sandbox::Scenario;
 use crate::steps::CATALOGUE;
-
-/// Between two looks at how far the trials are.
-const TICK: Duration = Duration::from_millis(500);
 
 /// Arguments of `migrate rehearse`.
 #[derive(Debug, clap::Args)]
@@ -45,12 +37,18 @@ pub struct Args {
     /// Fail at every step before the point of no return, roll back, and compare with the start.
     #[arg(long, group = "matrix")]
     pub rollback_matrix: bool,
+    /// Let random requests fail, be throttled or lose their answer, and compare. The same seed draws the same faults.
+    #[arg(long, value_name = "SEED", group = "matrix")]
+    pub faults: Option<u64>,
+    /// With --faults: how many runs meet some.
+    #[arg(long, value_name = "N", default_value = "20", requires = "faults")]
+    pub trials: NonZeroUsize,
     /// Try every N-th point only; the certificate says so.
     #[arg(long, value_name = "N", requires = "matrix")]
     pub sample: Option<NonZeroUsize>,
-    /// Try only this point, as a certificate names it: `after-call:12`. Can be given again.
-    #[arg(long, value_name = "POINT", requires = "crash_matrix", conflicts_with = "sample")]
-    pub point: Vec<KillPoint>,
+    /// Try only this point, as a certificate names it: `after-call:12`, `fail-at:STEP`, `faults:SEED/N`. Can be given again.
+    #[arg(long, value_name = "POINT", requires = "matrix", conflicts_with = "sample")]
+    pub point: Vec<Point>,
     /// Trials side by side; without it, as many as there are cores.
     #[arg(long, value_name = "N")]
     pub jobs: Option<NonZeroUsize>,
@@ -104,6 +102,7 @@ impl Args {
         stop: &CancellationToken,
     ) -> Result<Exit, Refusal> {
         let form = self.certificate.as_deref().map(Form::of).transpose()?;
+        self.check_points(plan)?;
         let runbook = runs::absolute(&self.runbook)?;
         let scenario = scenario(self.scenario.as_deref(), &runbook)?;
         let program =
@@ -124,13 +123,22 @@ impl Args {
             ));
         }
         let mut certificate = self.certificate_of(plan, &scenario, &whole);
+        let trials = Trials {
+            args: self,
+            global,
+            setting: &setting,
+            scenario: &scenario,
+            whole: &whole,
+            stop,
+        };
         if self.crash_matrix {
-            certificate.matrices.push(self.crash_matrix(global, &setting, &whole, stop).await?);
+            certificate.matrices.push(trials.crash_matrix().await?);
         }
         if self.rollback_matrix {
-            let matrix = self.rollback_matrix(global, &setting, &whole, stop).await?;
-            let notes = rehearsal::notes(plan, &matrix.tried);
-            certificate.matrices.push(Matrix { notes, ..matrix });
+            certificate.matrices.push(trials.rollback_matrix(plan).await?);
+        }
+        if let Some(seed) = self.faults {
+            certificate.matrices.push(trials.faults(seed).await?);
         }
         show(global, &certificate);
         if let (Some(form), Some(path)) = (form, &self.certificate) {
@@ -140,92 +148,27 @@ impl Args {
         Ok(if certificate.deviations() == 0 { Exit::Done } else { Exit::Failed })
     }
 
-    async fn crash_matrix(
-        &self,
-        global: &Global,
-        setting: &Setting,
-        whole: &Whole,
-        stop: &CancellationToken,
-    ) -> Result<Matrix, Refusal> {
-        let began = Instant::now();
-        let (records, calls) = (whole.records.len(), whole.calls.len());
-        let all = rehearsal::points(records, calls, None).len();
-        let (choice, points) = self.choice(records, calls);
-        let jobs = self.side_by_side();
-        let shown = Mutex::new(global.trials("crash matrix", points.len()));
-        let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = |tried: &Tried| shown().tried(matches!(tried.verdict, Verdict::Deviated(_)));
-        let trials = rehearsal::crash_matrix(setting, whole, &points, jobs, &seen, stop);
-        let tried = ticking(trials, || shown().tick()).await?;
-        Ok(Matrix {
-            name: "crash",
-            claim: "Killed there and resumed, it ends as the whole run does",
-            points: all,
-            choice,
-            chosen: points.len(),
-            command: self.command("--crash-matrix"),
-            real_seconds: began.elapsed().as_secs_f64(),
-            notes: Vec::new(),
-            tried,
-        })
-    }
-
-    /// What is to be tried, of a run with so many records and calls.
-    fn choice(&self, records: usize, calls: usize) -> (Choice, Vec<KillPoint>) {
-        if self.point.is_empty() {
-            let sample = self.sample.filter(|every| every.get() > 1);
-            let choice = sample.map_or(Choice::Every, Choice::Sample);
-            (choice, rehearsal::points(records, calls, sample))
-        } else {
-            let points: BTreeSet<_> = self.point.iter().copied().collect();
-            (Choice::Named, points.into_iter().collect())
+    /// A point that no matrix which was asked for has would be left out silently.
+    fn check_points(&self, plan: &Plan) -> Result<(), Refusal> {
+        for point in &self.point {
+            let wanted = match point {
+                Point::Kill(_) => self.crash_matrix,
+                Point::FailAt(step) => {
+                    if !plan.steps.iter().any(|it| it.id == *step) {
+                        return Err(Refusal::usage(format!("{point}: there is no such step")));
+                    }
+                    self.rollback_matrix
+                }
+                Point::Faults { seed, .. } => self.faults == Some(*seed),
+            };
+            if !wanted {
+                let flag = point.flag();
+                return Err(Refusal::usage(format!(
+                    "{point} is a point of {flag}, which is not asked for"
+                )));
+            }
         }
-    }
-
-    /// What to type for the whole of a matrix.
-    fn command(&self, matrix: &str) -> String {
-        let runbook = typed(&self.runbook.display().to_string());
-        let mut words = vec!["migrate".to_owned(), "rehearse".to_owned(), runbook];
-        if let Some(scenario) = &self.scenario {
-            words.extend(["--scenario".to_owned(), typed(&scenario.display().to_string())]);
-        }
-        words.push(matrix.to_owned());
-        words.join(" ")
-    }
-
-    async fn rollback_matrix(
-        &self,
-        global: &Global,
-        setting: &Setting,
-        whole: &Whole,
-        stop: &CancellationToken,
-    ) -> Result<Matrix, Refusal> {
-        let began = Instant::now();
-        let sample = self.sample.filter(|every| every.get() > 1);
-        let steps = whole.steps.iter().step_by(sample.map_or(1, NonZeroUsize::get));
-        let steps: Vec<_> = steps.cloned().collect();
-        let jobs = self.side_by_side();
-        let shown = Mutex::new(global.trials("rollback matrix", steps.len()));
-        let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = |tried: &Tried| shown().tried(matches!(tried.verdict, Verdict::Deviated(_)));
-        let trials = rehearsal::rollback_matrix(setting, &steps, jobs, &seen, stop);
-        let tried = ticking(trials, || shown().tick()).await?;
-        Ok(Matrix {
-            name: "rollback",
-            claim: "Failed there and rolled back, the world is as it was at the start",
-            points: whole.steps.len(),
-            choice: sample.map_or(Choice::Every, Choice::Sample),
-            chosen: steps.len(),
-            command: self.command("--rollback-matrix"),
-            real_seconds: began.elapsed().as_secs_f64(),
-            notes: Vec::new(),
-            tried,
-        })
-    }
-
-    fn side_by_side(&self) -> usize {
-        let jobs = self.jobs.or_else(|| std::thread::available_parallelism().ok());
-        jobs.map_or(1, NonZeroUsize::get)
+        Ok(())
     }
 
     fn certificate_of(&self, plan: &Plan, scenario: &Scenario, whole: &Whole) -> Certificate {
@@ -249,18 +192,6 @@ impl Args {
             world: whole.world(),
             times: whole.times.clone(),
             matrices: Vec::new(),
-        }
-    }
-}
-
-/// Carries `work` out, with a tick now and then.
-async fn ticking<T>(work: impl Future<Output = T>, tick: impl Fn()) -> T {
-    tokio::pin!(work);
-    let mut ticks = tokio::time::interval(TICK);
-    loop {
-        tokio::select! {
-            done = work.as_mut() => return done,
-            _ = ticks.tick() => tick(),
         }
     }
 }

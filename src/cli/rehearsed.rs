@@ -8,6 +8,7 @@ use super::Exit;
 use super::refusal::Refusal;
 use crate::crash::{self, KillPoint};
 use crate::engine;
+use crate::plan::Plan;
 use crate::run::StepId;
 
 /// The flags.
@@ -26,10 +27,16 @@ pub struct Rehearsed {
 
 impl Rehearsed {
     /// Arms this process, before anything of the run begins. Points and calls are the sandbox's: nothing else is ever armed.
-    pub(super) fn arm(&self, sandbox: bool) -> Result<(), Refusal> {
+    pub(super) fn arm(&self, sandbox: bool, plan: &Plan) -> Result<(), Refusal> {
         let asked = self.die_at.is_some() || self.list_calls.is_some() || self.fail_at.is_some();
         if asked && !sandbox {
             let why = "`--die-at`, `--list-calls` and `--fail-at` are for rehearsals, and this is no sandbox run";
+            return Err(Refusal::new(Exit::Usage, why));
+        }
+        if let Some(step) = &self.fail_at
+            && !plan.steps.iter().any(|it| it.id.as_str() == step)
+        {
+            let why = format!("`--fail-at {step}`: there is no such step");
             return Err(Refusal::new(Exit::Usage, why));
         }
         let calls = self.list_calls.as_deref().map(File::create).transpose();

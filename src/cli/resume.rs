@@ -75,7 +75,8 @@ pub(super) async fn take_up(
             .map_err(|error| Refusal::locked(&error, &global.program()))?;
     // Whoever held it until now has gone on meanwhile.
     let found = &Found::read(&global.state_dir, Some(found.run.as_str()))?;
-    rehearsed.arm(found.reading.state.header.sandbox)?;
+    let state = &found.reading.state;
+    rehearsed.arm(state.header.sandbox, state.plan())?;
     let ground = ground(found, edited.as_ref().map(|(plan, _)| plan)).await?;
     let settings = rehearsed.apply(engine_settings(global, &ground, wait));
     let ended = engine::resume(&claim, settings, goal, edited).await;

@@ -59,7 +59,7 @@ impl Args {
         validate::report(&prepared, global);
         let Some(plan) = prepared.plan else { return Ok(Exit::InvalidRunbook) };
         Refusal::settled(async {
-            self.rehearsed.arm(self.sandbox && !self.dry_run)?;
+            self.rehearsed.arm(self.sandbox && !self.dry_run, &plan)?;
             let runbook = runs::absolute(&self.runbook)?;
             if self.dry_run {
                 let scenario = self.scenario(&runbook)?;

@@ -7,18 +7,22 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::judge::Verdict;
+use super::point::Point;
 use super::times::Times;
-use crate::crash::KillPoint;
+use crate::report::typed;
 
 /// One trial.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tried {
-    /// What was done to it: `before-call:12`.
-    pub point: String,
+    /// What was done to it.
+    pub point: Point,
     /// What that was: `PUT localhost/subscriptions/…`; empty where it was not reached.
     pub at: String,
     /// What came of it.
     pub verdict: Verdict,
+    /// What happened on the way, where that is told also of a trial that ended well; the same in every rehearsal of the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transcript: Vec<String>,
     /// How long the trial took.
     pub real_seconds: f64,
     /// How long the way back took, in the sandbox's time, where there was one.
@@ -51,7 +55,7 @@ pub struct Matrix {
     pub choice: Choice,
     /// How many these are; fewer were tried where the rehearsal was interrupted.
     pub chosen: usize,
-    /// What to type for the same matrix over every point; `--point POINT` after it tries a kill point alone.
+    /// What to type for the same matrix over every point; `--point POINT` after it tries one alone.
     pub command: String,
     /// How long it took.
     pub real_seconds: f64,
@@ -99,11 +103,12 @@ impl Count {
 }
 
 /// Counts by series, which is the part of a point before its number.
-pub fn counts(tried: &[Tried]) -> BTreeMap<&str, Count> {
-    let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
+pub fn counts(tried: &[Tried]) -> BTreeMap<String, Count> {
+    let mut counts: BTreeMap<String, Count> = BTreeMap::new();
     for tried in tried {
-        let series = tried.point.split_once(':').map_or(tried.point.as_str(), |(series, _)| series);
-        counts.entry(series).or_default().add(&tried.verdict);
+        let point = tried.point.to_string();
+        let series = point.split_once(':').map_or(point.as_str(), |(series, _)| series);
+        counts.entry(series.to_owned()).or_default().add(&tried.verdict);
     }
     counts
 }
@@ -122,12 +127,9 @@ impl Matrix {
         self.tried.len() == self.chosen
     }
 
-    /// What to type to try this point again: alone, where it is one at which a process is killed.
+    /// What to type to try this point again, alone.
     pub fn again(&self, tried: &Tried) -> String {
-        match tried.point.parse::<KillPoint>() {
-            Ok(point) => format!("{} --point {point}", self.command),
-            Err(_) => self.command.clone(),
-        }
+        format!("{} --point {}", self.command, typed(&tried.point.to_string()))
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::RehearsalError;
 use super::certificate::Tried;
 use super::judge::{Outcome, judge};
+use super::point::Point;
 use super::trial::{How, Setting, Trial};
 use super::whole::{Whole, name};
 use crate::crash::{Boundary, KillPoint, Side};
@@ -50,9 +51,10 @@ async fn interrupted(
     }
     let outcome = Outcome { ended: ended.how, said: ended.stderr, left: trial.left().await? };
     Ok(Tried {
-        point: point.to_string(),
+        point: Point::Kill(point),
         at,
         verdict: judge(&whole.outcome, at_death.as_deref(), &outcome),
+        transcript: Vec::new(),
         real_seconds: began.elapsed().as_secs_f64(),
         rollback_sandbox_seconds: None,
     })

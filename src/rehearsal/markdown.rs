@@ -101,6 +101,10 @@ fn matrix(matrix: &Matrix) -> String {
             let _ = writeln!(text, "| {} | {verdict} | {took} |", cell(&tried.at));
         }
     }
+    for tried in matrix.tried.iter().filter(|tried| !tried.transcript.is_empty()) {
+        let told = tried.transcript.iter().map(|told| plain(told)).collect::<Vec<_>>().join("; ");
+        let _ = writeln!(text, "- {} {}: {told}", code(&tried.point.to_string()), code(&tried.at));
+    }
     let worth_reading = matrix.tried.iter().map(|tried| self::tried(matrix, tried));
     text.extend(worth_reading);
     text
@@ -109,7 +113,7 @@ fn matrix(matrix: &Matrix) -> String {
 /// What is worth reading of one trial: nothing, where it ended as the whole run.
 fn tried(matrix: &Matrix, tried: &Tried) -> String {
     let at = if tried.at.is_empty() { String::new() } else { format!(" {}", code(&tried.at)) };
-    let heading = |what: &str| format!("\n- {}{at}: {what}\n", code(&tried.point));
+    let heading = |what: &str| format!("\n- {}{at}: {what}\n", code(&tried.point.to_string()));
     match &tried.verdict {
         Verdict::Same | Verdict::NotReached => String::new(),
         Verdict::StoppedForPerson(doubts) => {
@@ -171,9 +175,10 @@ mod tests {
 
     fn tried(point: &str, at: &str, verdict: Verdict) -> Tried {
         Tried {
-            point: point.to_owned(),
+            point: point.parse().expect("a point"),
             at: at.to_owned(),
             verdict,
+            transcript: Vec::new(),
             real_seconds: 1.0,
             rollback_sandbox_seconds: None,
         }

@@ -11,10 +11,12 @@
 
 mod certificate;
 mod crash_matrix;
+mod faults;
 mod judge;
 mod left;
 mod markdown;
 mod page;
+mod point;
 mod points;
 mod rollback;
 mod times;
@@ -24,10 +26,12 @@ mod words;
 
 pub use certificate::{Certificate, Choice, Count, Matrix, Tried, counts};
 pub use crash_matrix::crash_matrix;
+pub use faults::{draw, faults};
 pub use judge::{Deviation, Outcome, Verdict, judge};
 pub use left::{Difference, Doubt, Left, changes, comparable, differences, stable, unannounced};
 pub use markdown::markdown;
 pub use page::page;
+pub use point::Point;
 pub use points::points;
 pub use rollback::{notes, rollback_matrix};
 pub use times::{Cutover, Span, StageTime, StepTime, Times, Window};

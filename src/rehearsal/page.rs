@@ -88,9 +88,10 @@ fn matrix(matrix: &Matrix) -> Vec<Line> {
     let gaps = gaps(matrix);
     lines.extend(gaps.iter().map(|gap| Line::new().text("  ").paint(Paint::Warn, gap)));
     for (series, count) in counts(&matrix.tried) {
-        lines.push(row(series, in_words(count)));
+        lines.push(row(&series, in_words(count)));
     }
     lines.extend(matrix.notes.iter().map(|note| row("note", note)));
+    lines.extend(matrix.tried.iter().flat_map(transcript));
     for tried in &matrix.tried {
         if let Some(took) = tried.rollback_sandbox_seconds {
             let verdict = in_words(Count::of(&tried.verdict));
@@ -99,6 +100,16 @@ fn matrix(matrix: &Matrix) -> Vec<Line> {
     }
     lines.extend(matrix.tried.iter().flat_map(|tried| self::tried(matrix, tried)));
     lines
+}
+
+/// What happened on the way of one trial, where that is told.
+fn transcript(tried: &Tried) -> Vec<Line> {
+    if tried.transcript.is_empty() {
+        return Vec::new();
+    }
+    let heading = Line::new().text(format!("  {}  {}", tried.point, tried.at));
+    let told = tried.transcript.iter().map(|told| Line::new().to(4).paint(Paint::Dim, told));
+    std::iter::once(heading).chain(told).collect()
 }
 
 /// What is worth reading of one trial: nothing, where it ended as the whole run.

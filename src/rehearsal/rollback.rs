@@ -14,6 +14,7 @@ use super::RehearsalError;
 use super::certificate::Tried;
 use super::judge::{Deviation, Verdict};
 use super::left::{Doubt, differences};
+use super::point::Point;
 use super::trial::{Ended, How, Setting, Trial};
 use super::words::seconds;
 use crate::clock::since;
@@ -95,9 +96,10 @@ async fn taken_back(
     }
     let back = Back::read(&trial)?;
     Ok(Tried {
-        point: format!("fail-at:{step}"),
+        point: Point::FailAt(step.clone()),
         at: step.to_string(),
         verdict: verdict(&trial, start, &back, ended).await?,
+        transcript: Vec::new(),
         real_seconds: began.elapsed().as_secs_f64(),
         rollback_sandbox_seconds: back.seconds,
     })

@@ -20,6 +20,8 @@ use crate::sandbox::{self, Scenario, WorldSnapshot};
 const PATIENCE: Duration = Duration::from_mins(10);
 /// Where the calls of a child are listed.
 const CALLS: &str = "calls";
+/// Where a scenario lies, in the folder of those that share it.
+const SCENARIO: &str = "scenario.yaml";
 
 /// What all trials of a rehearsal share. Its folder goes with it.
 #[derive(Debug)]
@@ -40,14 +42,8 @@ impl Setting {
         let folder = std::env::temp_dir().join(name);
         create(&folder)?;
         let setting = Self { program, runbook, folder };
-        let text = serde_json::to_string(scenario).expect("a scenario is plain data");
-        let path = setting.scenario();
-        fs::write(&path, text).map_err(file("write", &path))?;
+        write(&setting.folder.join(SCENARIO), scenario)?;
         Ok(setting)
-    }
-
-    fn scenario(&self) -> PathBuf {
-        self.folder.join("scenario.yaml")
     }
 }
 
@@ -107,6 +103,7 @@ pub struct Ended {
 pub struct Trial<'s> {
     setting: &'s Setting,
     folder: PathBuf,
+    scenario: PathBuf,
 }
 
 impl<'s> Trial<'s> {
@@ -114,12 +111,24 @@ impl<'s> Trial<'s> {
     pub fn new(setting: &'s Setting, name: &str) -> Result<Self, RehearsalError> {
         let folder = setting.folder.join(name.replace([':', '/'], "-"));
         create(&folder)?;
-        Ok(Self { setting, folder })
+        Ok(Self { setting, folder, scenario: setting.folder.join(SCENARIO) })
+    }
+
+    /// The same in a world of its own.
+    pub fn in_world(
+        setting: &'s Setting,
+        name: &str,
+        scenario: &Scenario,
+    ) -> Result<Self, RehearsalError> {
+        let mut trial = Self::new(setting, name)?;
+        trial.scenario = trial.folder.join(SCENARIO);
+        write(&trial.scenario, scenario)?;
+        Ok(trial)
     }
 
     /// `run RUNBOOK --sandbox --yes`, with `more` arguments, to its end.
     pub async fn run(&self, more: &[&str]) -> Result<Ended, RehearsalError> {
-        let (runbook, scenario) = (&self.setting.runbook, self.setting.scenario());
+        let (runbook, scenario) = (&self.setting.runbook, &self.scenario);
         let mut arguments = vec![OsStr::new("run"), runbook.as_os_str()];
         arguments.extend(["--sandbox", "--yes", "--scenario"].map(OsStr::new));
         arguments.push(scenario.as_os_str());
@@ -146,7 +155,7 @@ impl<'s> Trial<'s> {
     /// The world before anything has run: a dry run makes it, and changes nothing in it.
     pub(super) async fn at_first(&self) -> Result<WorldSnapshot, RehearsalError> {
         let dir = self.folder.join("world");
-        let (runbook, scenario) = (&self.setting.runbook, self.setting.scenario());
+        let (runbook, scenario) = (&self.setting.runbook, &self.scenario);
         let mut arguments = vec![OsStr::new("run"), runbook.as_os_str()];
         arguments.extend(["--dry-run", "--sandbox", "--sandbox-dir"].map(OsStr::new));
         arguments.extend([dir.as_os_str(), OsStr::new("--scenario"), scenario.as_os_str()]);
@@ -244,6 +253,11 @@ async fn text(mut from: ChildStderr) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).await?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn write(path: &Path, scenario: &Scenario) -> Result<(), RehearsalError> {
+    let text = serde_json::to_string(scenario).expect("a scenario is plain data");
+    fs::write(path, text).map_err(file("write", path))
 }
 
 fn create(folder: &Path) -> Result<(), RehearsalError> {

@@ -18,8 +18,8 @@ pub(super) fn seconds(seconds: f64) -> String {
     lasting(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
-/// `every 3rd`.
-fn every(n: usize) -> String {
+/// `3rd`.
+pub(super) fn ordinal(n: u64) -> String {
     let ending = match (n % 10, n % 100) {
         (_, 11..=13) => "th",
         (1, _) => "st",
@@ -27,7 +27,7 @@ fn every(n: usize) -> String {
         (3, _) => "rd",
         _ => "th",
     };
-    format!("every {n}{ending}")
+    format!("{n}{ending}")
 }
 
 /// `12 of 380 points`, or `380 points` where that is all.
@@ -45,7 +45,10 @@ pub(super) fn gaps(matrix: &Matrix) -> Vec<String> {
     let mut gaps = match matrix.choice {
         Choice::Every => Vec::new(),
         Choice::Sample(n) => {
-            vec![format!("sampled: {} point of each series; {untried}", every(n.get()))]
+            vec![format!(
+                "sampled: every {} point of each series; {untried}",
+                ordinal(n.get() as u64)
+            )]
         }
         Choice::Named => vec![format!("only points that were named; {untried}")],
     };
@@ -139,8 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_nth_reads_as_it_is_spoken() {
-        let said = [1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 24, 111, 113].map(every);
+    fn an_ordinal_reads_as_it_is_spoken() {
+        let said = [1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 24, 111, 113].map(ordinal);
         let endings = said.map(|it| it[it.len() - 2..].to_owned());
         let wanted = ["st", "nd", "rd", "th", "th", "th", "th", "st", "nd", "rd", "th", "th", "th"];
         assert_eq!(endings, wanted);

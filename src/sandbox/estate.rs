@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::disk;
 use super::error::SandboxError;
+use super::random::Random;
 use super::scenario::Estate;
 
 /// Files of a share changed last at minutes after this: 2026-01-01T00:00:00Z.
@@ -92,7 +93,7 @@ fn share(dir: &Path, seed: u64, files: u32) -> Result<(), SandboxError> {
             _ => 64 + random.below(6000),
         };
         let changed = FIRST_CHANGE + Duration::from_mins(u64::from(number));
-        fs::write(&path, random.text(length))
+        fs::write(&path, text(&mut random, length))
             .and_then(|()| fs::File::options().append(true).open(&path))
             .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH + changed))
             .map_err(SandboxError::file("write", &path))?;
@@ -126,39 +127,16 @@ async fn fill(path: &Path, seed: u64, orders: u32) -> Result<(), sqlx::Error> {
     database.close().await
 }
 
-/// `SplitMix64`: a few lines, and the same everywhere.
-struct Random(u64);
-
-impl From<u64> for Random {
-    fn from(seed: u64) -> Self {
-        Self(seed)
-    }
-}
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).expect("below a usize")
-    }
-
-    /// Printable text with line ends.
-    fn text(&mut self, length: usize) -> Vec<u8> {
-        let mut text = Vec::with_capacity(length + 8);
-        while text.len() < length {
-            let letters = self.next().to_le_bytes().map(|byte| b'a' + byte % 26);
-            text.extend_from_slice(&letters);
-            if text.len() % 80 == 72 {
-                text.push(b'\n');
-            }
+/// Printable text with line ends.
+fn text(random: &mut Random, length: usize) -> Vec<u8> {
+    let mut text = Vec::with_capacity(length + 8);
+    while text.len() < length {
+        let letters = random.next().to_le_bytes().map(|byte| b'a' + byte % 26);
+        text.extend_from_slice(&letters);
+        if text.len() % 80 == 72 {
+            text.push(b'\n');
         }
-        text.truncate(length);
-        text
     }
+    text.truncate(length);
+    text
 }

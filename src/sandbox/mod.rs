@@ -18,6 +18,7 @@ mod home;
 mod http;
 mod identity;
 pub mod ledger;
+pub(crate) mod random;
 pub mod scenario;
 mod sockets;
 mod store;

@@ -7,6 +7,7 @@ mod canaries;
 mod child;
 mod clock_jumps;
 mod crash_matrix;
+mod faults;
 mod generate;
 mod hostile;
 mod house;

@@ -116,4 +116,6 @@ fn a_step_is_made_to_fail_in_a_sandbox_only() {
     let failed = lab.run(&runbook, &["--fail-at", "close"]).expect(1);
     assert!(failed.said().contains("MIG0710"), "{}", failed.said());
     lab.migrate(["resume"]).expect(0);
+    let unknown = lab.run(&runbook, &["--fail-at", "clsoe"]).expect(2);
+    assert!(unknown.said().contains("there is no such step"), "{}", unknown.said());
 }
