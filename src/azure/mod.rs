@@ -17,6 +17,7 @@ mod resources;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub use dns::{RecordSet, RecordType, Zone};
 pub use locks::{Lock, LockLevel};
 pub use replication::{Health, MigrationItemId, ReplicationItem};
 pub use resources::{ResourceGroup, ResourceId};
+pub use traffic::{Balanced, Balancer, Member, Serving, Weight};
 
 use crate::clock::Clock;
 use crate::diagnostic::redact::Secrets;

@@ -446,6 +446,7 @@ impl Dispatcher {
             first_started: self.state.steps[index]
                 .first_started
                 .unwrap_or_else(|| self.settings.world.clock.now()),
+            cut_off: self.state.steps[index].cut_off,
             cancel: self.cancel.child_token(),
             progress: Some(self.notes.clone()),
         }

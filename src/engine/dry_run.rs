@@ -41,6 +41,7 @@ pub async fn dry_run(world: Arc<World>) -> Vec<DryStep> {
                 outputs: Arc::new(BTreeMap::new()),
                 effects: Arc::new(BTreeMap::new()),
                 first_started: world.clock.now(),
+                cut_off: false,
                 cancel: CancellationToken::new(),
                 progress: None,
             };

@@ -33,6 +33,7 @@ pub(super) struct Bench {
     pub(super) outputs: Arc<BTreeMap<StepId, Outputs>>,
     pub(super) effects: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
     pub(super) first_started: Timestamp,
+    pub(super) cut_off: bool,
     pub(super) cancel: CancellationToken,
     pub(super) progress: Option<mpsc::UnboundedSender<ProgressNote>>,
 }
@@ -66,6 +67,7 @@ impl Bench {
             recorded,
             others: self.effects.clone(),
             first_started: self.first_started,
+            cut_off: self.cut_off,
             hold: Hold::default(),
             cancel: self.cancel.clone(),
             progress: Progress::new(step.id.clone(), self.progress.clone()),

@@ -50,6 +50,8 @@ pub struct StepRecord {
     pub attempts_before: u32,
     /// When the first attempt began.
     pub first_started: Option<Timestamp>,
+    /// The attempt before the last one never said how it ended: its process died inside it.
+    pub cut_off: bool,
     /// When the last attempt began.
     pub last_started: Option<Timestamp>,
     /// When the last attempt ended.
@@ -93,6 +95,7 @@ impl StepRecord {
             attempts: 0,
             attempts_before: 0,
             first_started: None,
+            cut_off: false,
             last_started: None,
             ended: None,
             ended_in: 0,
@@ -330,6 +333,7 @@ impl RunState {
         match fact {
             Move::Started => {
                 own.attempts += 1;
+                own.cut_off = from == Phase::Running;
                 own.first_started.get_or_insert(record.at);
                 own.last_started = Some(record.at);
                 own.doubt = None;

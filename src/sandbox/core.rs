@@ -108,7 +108,7 @@ impl Core {
         }
         let now = self.now();
         let elapsed = now.duration_since(self.began).as_secs_f64();
-        if let Some(reply) = faults::outage(&self.scenario, path, elapsed) {
+        if let Some(reply) = faults::outage(&self.scenario, &self.store.world(), path, elapsed) {
             return Ok(Answer::Reply(reply));
         }
         let (number, met) = self.faults.count(&self.scenario, &self.store.world(), request, path);

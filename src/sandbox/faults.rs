@@ -77,14 +77,30 @@ fn meets(fault: &Fault, method: &str, path: &str) -> bool {
         && path.to_ascii_lowercase().contains(&fault.path.to_ascii_lowercase())
 }
 
-/// The answer of something that is down so long after the world's start.
-pub(super) fn outage(scenario: &Scenario, path: &str, elapsed_seconds: f64) -> Option<Reply> {
+/// Whether something is down so long after the world's start, or under so much traffic.
+pub(super) fn is_down(
+    scenario: &Scenario,
+    world: &World,
+    path: &str,
+    elapsed_seconds: f64,
+) -> bool {
     let elapsed = Duration::try_from_secs_f64(elapsed_seconds).unwrap_or_default().as_secs();
-    let down = scenario.outages.iter().any(|outage| {
+    scenario.outages.iter().any(|outage| {
         let lasts = outage.for_seconds.unwrap_or(u64::MAX);
         let now = elapsed.checked_sub(outage.after_seconds).is_some_and(|since| since < lasts);
-        now && path.to_ascii_lowercase().contains(&outage.path.to_ascii_lowercase())
-    });
+        let here = path.to_ascii_lowercase().contains(&outage.path.to_ascii_lowercase());
+        now && here && outage.overloaded.as_ref().is_none_or(|it| arm::is_overloaded(world, it))
+    })
+}
+
+/// The answer of something that is down.
+pub(super) fn outage(
+    scenario: &Scenario,
+    world: &World,
+    path: &str,
+    elapsed_seconds: f64,
+) -> Option<Reply> {
+    let down = is_down(scenario, world, path, elapsed_seconds);
     let unavailable = "The service is unavailable, as the scenario says.";
     down.then(|| {
         ArmError::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", unavailable).reply()

@@ -2,12 +2,16 @@
 //!
 //! A scenario is data. Everything in it is reproducible: the same scenario and the same requests give the same world.
 
+mod traffic;
+
 use std::path::Path;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+pub use traffic::{FrontDoor, Overload, Share, TrafficManager};
 
 use super::error::SandboxError;
 
@@ -32,6 +36,10 @@ pub struct Scenario {
     pub groups: Vec<Group>,
     /// DNS zones and their record sets.
     pub zones: Vec<Zone>,
+    /// Traffic Manager profiles.
+    pub traffic_managers: Vec<TrafficManager>,
+    /// Origin groups of Front Door profiles.
+    pub front_doors: Vec<FrontDoor>,
     /// Management locks that exist already.
     pub locks: Vec<Lock>,
     /// Any other resources, whole, with `id`, `type` and `properties`.
@@ -240,6 +248,9 @@ pub struct Outage {
     /// Seconds that it lasts; without it, for good.
     #[serde(default)]
     pub for_seconds: Option<u64>,
+    /// Only while so much of the traffic comes here.
+    #[serde(default)]
+    pub overloaded: Option<Overload>,
 }
 
 /// What goes wrong.
@@ -305,6 +316,8 @@ impl Default for Scenario {
                     record("hooks", "A", 3600, "127.0.0.2"),
                 ],
             }],
+            traffic_managers: vec![traffic::default_manager()],
+            front_doors: vec![traffic::default_door()],
             locks: Vec::new(),
             resources: Vec::new(),
             replication: vec![

@@ -62,6 +62,8 @@ pub struct StepCx {
     pub others: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,
     /// When this step was started for the first time in this run; a watch that was killed goes on from here.
     pub first_started: jiff::Timestamp,
+    /// The last attempt never said how it ended: its process died inside it.
+    pub cut_off: bool,
     /// The guard of a task that only reads; [`Self::wait`] sleeps with it.
     pub hold: Hold,
     /// Ends when the attempt must stop: timeout, abort, second Ctrl-C.

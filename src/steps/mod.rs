@@ -5,6 +5,7 @@
 //! `tests/it/laws.rs` follow from the list. A step never imports another step, the engine or a report.
 
 pub mod context;
+mod fallback;
 mod lock;
 #[cfg(test)]
 mod testing;
@@ -96,6 +97,7 @@ kinds! {
     replication_wait,
     dns_ttl,
     dns_cutover,
+    traffic_shift,
     monitor,
     files_sync,
     verify_files,

@@ -53,6 +53,7 @@ impl Bench {
         });
         let cx = StepCx {
             first_started: world.clock.now(),
+            cut_off: false,
             world,
             step: serde_json::from_value(step).expect("a step"),
             outputs: Arc::default(),

@@ -27,5 +27,6 @@ mod signals;
 mod strace;
 mod survey;
 mod syscalls;
+mod traffic;
 mod uninterrupted;
 mod wave;

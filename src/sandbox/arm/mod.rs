@@ -8,6 +8,7 @@ mod activity;
 mod deployments;
 mod dns;
 mod error;
+mod front_door;
 mod generic;
 mod groups;
 mod locks;
@@ -15,7 +16,9 @@ mod operations;
 mod replication;
 mod subscriptions;
 mod template;
+mod traffic_manager;
 mod versions;
+mod weights;
 
 use hyper::http::{Method, StatusCode, header};
 use jiff::Timestamp;
@@ -24,6 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub(super) use dns::changed_record;
 pub(super) use error::ArmError;
+pub(super) use weights::is_overloaded;
 
 use super::asides::Asides;
 use super::http::{Reply, Request};
@@ -179,8 +183,11 @@ fn route(call: &Call<'_>) -> Handled {
             Err(ArmError::subscription_not_found(call.segments[1]))
         }
         ["subscriptions", _] => subscriptions::get(call),
+        // Front Door's `operationresults` are status documents, whatever their name.
+        [.., "microsoft.cdn", "operationresults", id] | [.., "dnsoperationstatuses", id] => {
+            operations::status(call, id)
+        }
         [.., "operationresults" | "dnsoperationresults", id] => operations::result(call, id),
-        [.., "dnsoperationstatuses", id] => operations::status(call, id),
         [.., "providers", "microsoft.authorization", "locks"] => locks::list(call),
         [.., "providers", "microsoft.authorization", "locks", _] => locks::answer(call),
         [.., "microsoft.insights", "eventtypes", "management", "values"] => activity::list(call),
@@ -207,6 +214,15 @@ fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
         [_, _, _, _, "providers", "microsoft.network", "dnszones", _, rest @ ..] => {
             dns::answer(call, rest)
         }
+        [_, _, .., "providers", "microsoft.network", "trafficmanagerprofiles"] => {
+            traffic_manager::list(call)
+        }
+        [_, _, _, _, "providers", "microsoft.network", "trafficmanagerprofiles", _, rest @ ..] => {
+            traffic_manager::answer(call, rest)
+        }
+        [_, _, _, _, "providers", "microsoft.cdn", "profiles", _, "origingroups", rest @ ..] => {
+            front_door::answer(call, rest)
+        }
         [.., "replicationmigrationitems"] => replication::list(call),
         [.., "replicationmigrationitems", _] => replication::get(call),
         [.., "providers", _, _, _] | [.., "providers", _, _, _, _, _] => generic::answer(call),
@@ -226,10 +242,13 @@ pub(super) fn opening(scenario: &Scenario) -> Changes {
     let items = scenario.replication.iter().map(replication::opening);
     let vaults = scenario.replication.iter().map(replication::vault);
     let locks = scenario.locks.iter().map(locks::opening);
+    let managers = scenario.traffic_managers.iter().flat_map(traffic_manager::opening);
+    let doors = scenario.front_doors.iter().flat_map(front_door::opening);
     let others = scenario.resources.iter().filter_map(|resource| {
         let id = resource["id"].as_str()?;
         Some((id.to_ascii_lowercase(), generic::doc(id, resource)))
     });
-    let docs = groups.chain(zones).chain(items).chain(vaults).chain(locks).chain(others);
+    let docs = groups.chain(zones).chain(items).chain(vaults).chain(locks);
+    let docs = docs.chain(managers).chain(doors).chain(others);
     docs.map(|(id, doc)| (id, Some(doc))).collect()
 }

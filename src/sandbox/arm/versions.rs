@@ -28,6 +28,19 @@ const DNS: &[&str] = &[
     "2018-05-01",
     "2023-07-01-preview",
 ];
+const TRAFFIC_MANAGER: &[&str] = &[
+    "2015-11-01",
+    "2017-03-01",
+    "2017-05-01",
+    "2018-02-01",
+    "2018-03-01",
+    "2018-04-01",
+    "2018-08-01",
+    "2022-04-01",
+    "2026-09-01",
+];
+const CDN: &[&str] =
+    &["2020-09-01", "2021-06-01", "2023-05-01", "2024-02-01", "2024-09-01", "2025-04-15"];
 const LOCKS: &[&str] = &["2015-01-01", "2016-09-01", "2017-04-01", "2020-05-01"];
 const ACTIVITY: &[&str] = &["2014-04-01", "2015-04-01"];
 const VAULTS: &[&str] = &[
@@ -48,6 +61,8 @@ fn supported(namespace: &str, kind: &str) -> Option<&'static [&'static str]> {
         ("microsoft.network", "dnszones" | "dnsoperationstatuses" | "dnsoperationresults") => {
             Some(DNS)
         }
+        ("microsoft.network", "trafficmanagerprofiles") => Some(TRAFFIC_MANAGER),
+        ("microsoft.cdn", _) => Some(CDN),
         ("microsoft.authorization", "locks") => Some(LOCKS),
         ("microsoft.insights", "eventtypes") => Some(ACTIVITY),
         ("microsoft.recoveryservices", "vaults") => Some(VAULTS),

@@ -1,0 +1,230 @@
+//! What the journal says about earlier attempts: rounds, each forward through the percents and perhaps back. Pure.
+//!
+//! A round that went back is over; whoever tries again begins the next one, with effects of its own. A round that was cut
+//! off in the middle is gone on with, in the direction that it had.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::gate::Shut;
+use crate::azure::Weight;
+use crate::run::RecordedEffect;
+
+/// One of the two between which traffic moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Where it comes from.
+    From,
+    /// Where it goes.
+    To,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Self::From => "from",
+            Self::To => "to",
+        }
+    }
+}
+
+/// Why a round went back: kept in the intents of going back, so that a process that takes it up knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Why {
+    pub(super) verdict: Shut,
+    /// Where the gate shut.
+    pub(super) percent: u8,
+    pub(super) detail: String,
+}
+
+/// Which way an effect went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leg {
+    Forward(u8),
+    Back,
+}
+
+/// An effect's key, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) round: u32,
+    pub(super) leg: Leg,
+    pub(super) side: Side,
+}
+
+impl Key {
+    pub(super) fn text(self) -> String {
+        let (round, side) = (self.round, self.side.name());
+        match self.leg {
+            Leg::Forward(percent) => format!("shift-{round}/{percent}/{side}"),
+            Leg::Back => format!("back-{round}/{side}"),
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (path, side) = text.rsplit_once('/')?;
+        let side = [Side::From, Side::To].into_iter().find(|it| it.name() == side)?;
+        if let Some(round) = path.strip_prefix("back-") {
+            return Some(Self { round: round.parse().ok()?, leg: Leg::Back, side });
+        }
+        let (round, percent) = path.strip_prefix("shift-")?.split_once('/')?;
+        let leg = Leg::Forward(percent.parse().ok()?);
+        Some(Self { round: round.parse().ok()?, leg, side })
+    }
+}
+
+/// What one side went through in a round.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Track {
+    /// Before the round; none while it is untouched.
+    pub(super) original: Option<Weight>,
+    /// As the last effect left it.
+    pub(super) left: Option<Weight>,
+    /// Every state that some effect of the round saw or wanted.
+    pub(super) known: Vec<Weight>,
+    /// It is back where it was.
+    pub(super) back: bool,
+}
+
+impl Track {
+    /// An effect that is in place.
+    pub(super) fn moved(&mut self, before: Weight, after: Weight) {
+        self.original.get_or_insert(before);
+        self.left = Some(after);
+        self.known.extend([before, after]);
+    }
+}
+
+/// One round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Round {
+    pub(super) number: u32,
+    /// The last percent with an effect in place.
+    pub(super) reached: Option<u8>,
+    /// Set as soon as an effect of going back is recorded.
+    pub(super) why: Option<Why>,
+    pub(super) from: Track,
+    pub(super) to: Track,
+}
+
+impl Round {
+    pub(super) fn track(&self, side: Side) -> &Track {
+        match side {
+            Side::From => &self.from,
+            Side::To => &self.to,
+        }
+    }
+
+    pub(super) fn track_mut(&mut self, side: Side) -> &mut Track {
+        match side {
+            Side::From => &mut self.from,
+            Side::To => &mut self.to,
+        }
+    }
+
+    /// Everything that moved is back.
+    pub(super) fn is_over(&self) -> bool {
+        let settled = |track: &Track| track.back || track.original.is_none();
+        self.why.is_some() && settled(&self.from) && settled(&self.to)
+    }
+
+    /// The round of that number, as recorded.
+    pub(super) fn recorded(number: u32, effects: &[RecordedEffect]) -> Self {
+        let (from, to) = (Track::default(), Track::default());
+        let mut round = Self { number, reached: None, why: None, from, to };
+        for effect in effects.iter().filter(|effect| effect.done) {
+            let Some(key) = Key::parse(&effect.intent.key).filter(|key| key.round == number) else {
+                continue;
+            };
+            let state = |value: &Value| serde_json::from_value::<Weight>(value.clone()).ok();
+            let (Some(before), Some(after)) =
+                (state(&effect.intent.before), state(&effect.intent.after))
+            else {
+                continue;
+            };
+            round.track_mut(key.side).moved(before, after);
+            match key.leg {
+                Leg::Forward(percent) => round.reached = round.reached.max(Some(percent)),
+                Leg::Back => {
+                    round.track_mut(key.side).back = true;
+                    round.why = serde_json::from_value(effect.intent.after["why"].clone()).ok();
+                }
+            }
+        }
+        round
+    }
+
+    /// The last round on record, or the first one.
+    pub(super) fn last(effects: &[RecordedEffect]) -> Self {
+        let numbers = effects.iter().filter_map(|effect| Key::parse(&effect.intent.key));
+        Self::recorded(numbers.map(|key| key.round).max().unwrap_or(1), effects)
+    }
+}
+
+/// The wanted state of an effect of going back.
+pub(super) fn back_to(original: Weight, why: &Why) -> Value {
+    let mut after = json!(original);
+    after["why"] = json!(why);
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::{Intent, Repeat, Undo};
+
+    fn weight(weight: u16) -> Weight {
+        Weight { weight, enabled: true }
+    }
+
+    fn effect(key: Key, before: u16, after: &Value) -> RecordedEffect {
+        let classes = (Repeat::Repeatable, Undo::Restores);
+        let before = json!(weight(before));
+        let intent = Intent::new(key.text(), "target", "weigh", classes, before, after.clone());
+        RecordedEffect { intent, sent: None, observed: None, done: true }
+    }
+
+    const fn key(round: u32, leg: Leg, side: Side) -> Key {
+        Key { round, leg, side }
+    }
+
+    #[test]
+    fn keys_come_back_as_they_were() {
+        for key in [key(1, Leg::Forward(10), Side::To), key(12, Leg::Back, Side::From)] {
+            assert_eq!(Key::parse(&key.text()), Some(key));
+        }
+        for other in ["undo:x", "shift-1/to", "shift-a/1/to", "back-1/both"] {
+            assert_eq!(Key::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_round_remembers_where_it_began_and_how_far_it_is() {
+        let effects = [
+            effect(key(1, Leg::Forward(10), Side::To), 1, &json!(weight(10))),
+            effect(key(1, Leg::Forward(10), Side::From), 100, &json!(weight(90))),
+            effect(key(1, Leg::Forward(50), Side::To), 10, &json!(weight(50))),
+        ];
+        let round = Round::last(&effects);
+        assert_eq!((round.number, round.reached, round.is_over()), (1, Some(50), false));
+        assert_eq!((round.to.original, round.to.left), (Some(weight(1)), Some(weight(50))));
+        assert_eq!((round.from.original, round.from.left), (Some(weight(100)), Some(weight(90))));
+    }
+
+    #[test]
+    fn a_round_is_over_only_when_both_are_back_and_the_reason_stays() {
+        let why = Why { verdict: Shut::Failure, percent: 10, detail: "down".to_owned() };
+        let mut effects = vec![
+            effect(key(1, Leg::Forward(10), Side::To), 1, &json!(weight(10))),
+            effect(key(1, Leg::Forward(10), Side::From), 100, &json!(weight(90))),
+            effect(key(1, Leg::Back, Side::From), 90, &back_to(weight(100), &why)),
+        ];
+        let half = Round::last(&effects);
+        assert_eq!((half.why.as_ref(), half.is_over()), (Some(&why), false));
+        effects.push(effect(key(1, Leg::Back, Side::To), 10, &back_to(weight(1), &why)));
+        assert!(Round::last(&effects).is_over());
+        effects.push(effect(key(2, Leg::Forward(10), Side::To), 1, &json!(weight(10))));
+        let second = Round::last(&effects);
+        assert_eq!((second.number, second.why.as_ref(), second.from.original), (2, None, None));
+    }
+}

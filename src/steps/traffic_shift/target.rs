@@ -1,0 +1,169 @@
+//! The two members between which traffic moves: read and checked, and written one at a time under a journalled intent.
+//!
+//! There is no `ETag`: what was read is compared right before the write, and anything else is left alone as drift.
+
+use serde_json::{Value, json};
+
+use super::super::{FailureClass, Granted, PerformCx, StepCx, StepError};
+use super::story::Side;
+use crate::azure::{ArmError, Azure, Balanced, Balancer, Member, ResourceId, Wait, Weight};
+use crate::run::{Intent, RecordedEffect, Repeat, Sent, Undo, Verdict};
+
+/// Both change by absolute values, compared first: the same again is harmless.
+const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
+pub(super) const UNTOUCHED: &str = "nothing was changed";
+
+/// See the module.
+pub(super) struct Target<'a> {
+    pub(super) azure: &'a Azure,
+    pub(super) balancer: &'a Balancer,
+    pub(super) from: &'a str,
+    pub(super) to: &'a str,
+    pub(super) attempted: &'a str,
+}
+
+/// Both members as they were read, fit to be shifted between.
+pub(super) struct Pair {
+    pub(super) balanced: Balanced,
+    pub(super) from: (ResourceId, Weight),
+    pub(super) to: (ResourceId, Weight),
+}
+
+impl Pair {
+    pub(super) fn side(&self, side: Side) -> &(ResourceId, Weight) {
+        match side {
+            Side::From => &self.from,
+            Side::To => &self.to,
+        }
+    }
+}
+
+impl Target<'_> {
+    pub(super) fn name(&self, side: Side) -> &str {
+        match side {
+            Side::From => self.from,
+            Side::To => self.to,
+        }
+    }
+
+    pub(super) fn failed(&self, error: ArmError) -> StepError {
+        error.into_step_error(self.attempted, UNTOUCHED)
+    }
+
+    fn unfit(&self, why: String) -> StepError {
+        StepError::new(FailureClass::Refused, "MIG0231", self.attempted, UNTOUCHED)
+            .cause(why)
+            .hint("correct the runbook or the balancer, then `migrate resume`")
+    }
+
+    /// What the service holds now, if weights between these two decide about all of the traffic.
+    pub(super) async fn read(&self, wait: &mut Wait<'_>) -> Result<Pair, StepError> {
+        let name = self.balancer.name();
+        let balanced = self.azure.balanced(wait, self.balancer).await;
+        let balanced = balanced
+            .map_err(|error| self.failed(error))?
+            .ok_or_else(|| self.unfit(format!("{} does not exist", self.balancer.id())))?;
+        if let Some(why) = &balanced.not_weighted {
+            return Err(self.unfit(format!("{name}: {why}")));
+        }
+        let own = |member: &Member| {
+            [self.from, self.to].iter().any(|name| member.name.eq_ignore_ascii_case(name))
+        };
+        let other = balanced.members.iter().find(|member| {
+            !own(member) && member.weight.is_none_or(|weight| weight.enabled)
+        });
+        if let Some(other) = other {
+            let why = format!("{name}: {} gets traffic, too, so the percents would not hold", other.name);
+            return Err(self.unfit(why));
+        }
+        let side = |wanted: &str| {
+            let member = balanced
+                .member(wanted)
+                .ok_or_else(|| self.unfit(format!("{name} has no member {wanted}")))?;
+            let weight = member.weight.ok_or_else(|| {
+                self.unfit(format!("{wanted} has no weight, so none could be restored"))
+            })?;
+            Ok((member.id.clone(), weight))
+        };
+        let (from, to) = (side(self.from)?, side(self.to)?);
+        Ok(Pair { balanced, from, to })
+    }
+
+    /// Gives one side another weight. `after` is the intent's wanted state: `wanted`, perhaps with a reason.
+    pub(super) async fn weigh(
+        &self,
+        cx: &mut PerformCx<'_>,
+        key: String,
+        (member, before): &(ResourceId, Weight),
+        wanted: Weight,
+        after: Value,
+    ) -> Result<(), StepError> {
+        let intent = Intent::new(key, member.as_str(), "weigh", CLASSES, json!(before), after);
+        let Granted::Permit(permit) = cx.effects.intend(intent).await? else { return Ok(()) };
+        if *before != wanted {
+            let (azure, balancer) = (self.azure, self.balancer);
+            let change = (*before, wanted);
+            let begun = azure.weigh(&mut cx.wait(), &permit, balancer, member, change).await;
+            let accepted = match begun {
+                Ok(accepted) => accepted,
+                Err(error) if error.outcome_unknown() => return Err(self.failed(error)),
+                Err(error) => {
+                    cx.effects.not_done(permit, &error.to_string()).await?;
+                    return Err(error.into_step_error(self.attempted, "nothing was overwritten"));
+                }
+            };
+            let url = accepted.operation_url.as_deref();
+            if url.is_some() {
+                let request_id = Some(accepted.request_id.clone());
+                let sent = Sent { operation_url: accepted.operation_url.clone(), request_id };
+                cx.effects.sent(&permit, sent).await?;
+            }
+            // What does not end well from here on stays in doubt, and is settled by the probe.
+            let now = azure.weighed(&mut cx.wait(), balancer, member, url).await;
+            let now = now.map_err(|error| {
+                error.into_step_error(self.attempted, "the change was begun and did not end well")
+            })?;
+            if now != wanted {
+                return Err(self.foreign(member.as_str(), wanted, now));
+            }
+        }
+        cx.effects.done(permit, json!(wanted)).await
+    }
+
+    /// Another hand was at a weight.
+    pub(super) fn foreign(&self, what: &str, left: Weight, found: Weight) -> StepError {
+        let known = "the weights were changed by another hand; nothing was overwritten";
+        StepError::new(FailureClass::Drift, "MIG0234", self.attempted, known)
+            .cause(format!("{what}: we left {left}"))
+            .cause(format!("{what}: found {found}"))
+            .hint("find out who changed them and why, and decide by hand what they shall be")
+    }
+}
+
+/// Is a recorded weight in place? Waits for an operation that is still under way.
+pub(super) async fn probe(cx: &StepCx, balancer: &Balancer, effect: &RecordedEffect) -> Verdict {
+    let weight = |value: &Value| serde_json::from_value::<Weight>(value.clone());
+    let unknown = |evidence: String| Verdict::Unknown { evidence };
+    let (before, after) = match (weight(&effect.intent.before), weight(&effect.intent.after)) {
+        (Ok(before), Ok(after)) => (before, after),
+        (Err(error), _) | (_, Err(error)) => return unknown(error.to_string()),
+    };
+    let member = match ResourceId::parse(&effect.intent.target) {
+        Ok(member) => member,
+        Err(error) => return unknown(error.to_string()),
+    };
+    let (azure, mut wait) = (&cx.world.azure, cx.wait());
+    let url = effect.sent.as_ref().and_then(|sent| sent.operation_url.as_deref());
+    let now = match azure.weighed(&mut wait, balancer, &member, url).await {
+        Err(ArmError::OperationFailed { .. }) => {
+            azure.weighed(&mut wait, balancer, &member, None).await
+        }
+        now => now,
+    };
+    match now {
+        Ok(now) if now == after => Verdict::Done { observed: json!(now) },
+        Ok(now) if now == before => Verdict::NotDone,
+        Ok(now) => unknown(format!("{member} has {now}: neither {before} nor {after}")),
+        Err(error) => unknown(error.to_string()),
+    }
+}

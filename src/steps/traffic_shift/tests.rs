@@ -1,0 +1,126 @@
+//! The step against a sandbox: both services, what it refuses, and what it leaves to others.
+
+use serde_json::{Value, json};
+
+use super::super::testing::{Bench, SandboxBench};
+use super::*;
+use crate::azure::Balanced;
+
+fn with(percent: &Value, more: &Value) -> Value {
+    let mut with = json!({
+        "traffic_manager": "crm", "from": "source", "to": "target", "percent": percent,
+        "gate": { "hold_for": "2m", "probes": [{ "url": "http://crm-target.contoso.example/health" }] },
+        "fallback": "http://crm-source.contoso.example/health",
+    });
+    for (key, value) in more.as_object().into_iter().flatten() {
+        with[key] = value.clone();
+    }
+    with
+}
+
+fn door() -> Value {
+    json!({ "traffic_manager": null, "front_door": { "profile": "fd-crm", "origin_group": "web" } })
+}
+
+async fn read(bench: &Bench, with: &Value) -> Balanced {
+    let with: With = serde_json::from_value(with.clone()).expect("parameters");
+    let azure = &bench.cx.world.azure;
+    let balancer = with.balancer(azure).expect("an id");
+    azure.balanced(&mut bench.cx.wait(), &balancer).await.expect("read").expect("there")
+}
+
+async fn weights(bench: &Bench, with: &Value) -> [String; 2] {
+    let balanced = read(bench, with).await;
+    ["source", "target"].map(|name| {
+        let weight = balanced.member(name).and_then(|member| member.weight);
+        weight.expect("a weight").to_string()
+    })
+}
+
+#[tokio::test]
+async fn traffic_goes_over_step_by_step_and_comes_back_exactly() {
+    let sandbox = SandboxBench::start().await;
+    for more in [json!({}), door()] {
+        let with = with(&json!([10, 100]), &more);
+        let mut bench = sandbox.step("traffic.shift", &with);
+        let preview = bench.step().preview(&bench.cx).await.expect("a preview");
+        let after = preview.changes[0].after.as_deref();
+        assert_eq!(after, Some("weight 10, then weight 100"), "{preview:?}");
+        assert_eq!(weights(&bench, &with).await, ["weight 1000", "weight 1, disabled"]);
+        let outcome = bench.perform().await.expect("shifted");
+        assert_eq!(outcome.outputs["percent"], 100);
+        assert_eq!(outcome.outputs["previous"]["to"], json!({ "weight": 1, "enabled": false }));
+        assert_eq!(weights(&bench, &with).await, ["weight 90, disabled", "weight 100"]);
+        bench.next_attempt();
+        let effects = bench.effects.recorded();
+        let keys: Vec<_> = effects.iter().map(|effect| effect.intent.key.as_str()).collect();
+        let steps = ["shift-1/10/to", "shift-1/10/from", "shift-1/100/to", "shift-1/100/from"];
+        assert_eq!(keys, steps);
+        for effect in &effects {
+            assert_eq!(effect.sent.is_some(), with["traffic_manager"].is_null(), "an operation");
+        }
+        let last = effects.last().expect("an effect");
+        let verdict = bench.step().probe(&bench.cx, last).await;
+        assert!(matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
+        for effect in effects.iter().rev() {
+            bench.undo(effect).await.expect("restored");
+        }
+        assert_eq!(weights(&bench, &with).await, ["weight 1000", "weight 1, disabled"]);
+    }
+}
+
+#[tokio::test]
+async fn what_another_hand_changed_stays() {
+    let sandbox = SandboxBench::start().await;
+    let own = with(&json!([50]), &json!({}));
+    let mut bench = sandbox.step("traffic.shift", &own);
+    bench.perform().await.expect("shifted");
+    bench.next_attempt();
+    let other = with(&json!([80]), &json!({}));
+    sandbox.step("traffic.shift", &other).perform().await.expect("shifted by another hand");
+    let effects = bench.effects.recorded();
+    let error = bench.undo(effects.last().expect("an effect")).await.expect_err("drift");
+    assert_eq!((error.class, error.code.as_str()), (FailureClass::Drift, "MIG0234"));
+    assert_eq!(weights(&bench, &own).await, ["weight 20", "weight 80"]);
+    let verdict = bench.step().probe(&bench.cx, &effects[0]).await;
+    assert!(matches!(verdict, Verdict::Unknown { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_written_before_the_way_back_and_the_target_are_proved() {
+    let sandbox = SandboxBench::start().await;
+    let dead = json!({ "fallback": "http://crm-source.contoso.example/nowhere" });
+    let url = "http://crm-target.contoso.example/health";
+    let wrong = json!({ "gate": { "hold_for": "2m", "probes": [{ "url": url, "that": "json.absent" }] } });
+    for (more, code) in [
+        (dead, "MIG0235"),
+        (wrong, "MIG0235"),
+        (json!({ "to": "elsewhere" }), "MIG0231"),
+        (json!({ "traffic_manager": "none" }), "MIG0231"),
+    ] {
+        let bench = sandbox.step("traffic.shift", &with(&json!([50]), &more));
+        let error = bench.perform().await.expect_err("refused");
+        assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, code), "{error}");
+        assert!(bench.effects.recorded().is_empty(), "{more}");
+    }
+    let untouched = with(&json!([50]), &json!({}));
+    let bench = sandbox.step("traffic.shift", &untouched);
+    assert_eq!(weights(&bench, &untouched).await, ["weight 1000", "weight 1, disabled"]);
+}
+
+#[test]
+fn parameters_that_can_not_be_meant_are_refused() {
+    let gate = json!({ "hold_for": "2m", "within": "1m", "probes": [{ "url": "http://a.example/" }] });
+    for more in [
+        json!({ "percent": [] }),
+        json!({ "percent": [50, 10] }),
+        json!({ "percent": [0, 10] }),
+        json!({ "percent": [101] }),
+        json!({ "to": "SOURCE" }),
+        json!({ "front_door": { "profile": "p", "origin_group": "g" } }),
+        json!({ "gate": { "hold_for": "2m", "probes": [] } }),
+        json!({ "gate": gate }),
+    ] {
+        assert!((KIND.build)(&with(&json!([10]), &more)).is_err(), "{more}");
+    }
+}

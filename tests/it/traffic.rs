@@ -1,0 +1,132 @@
+//! `traffic.shift` through the program: all over, back by itself when the target breaks under its share, killed anywhere.
+
+use migrate::sandbox::{WorldSnapshot, ledger};
+use serde_json::Value;
+
+use crate::lab::{Lab, cases};
+
+const TINY: &str = "
+estate: { seed: 7, workloads: [crm], files: 4, orders: 4 }
+writer: { orders: 1, pause_ms: 1 }
+";
+/// The target answers 503 as soon as more than two fifths of the traffic come to it.
+const BREAKS: &str =
+    "outages: [{ path: crm@target/, overloaded: { of: crm/target, above_percent: 40 } }]\n";
+
+/// `name weight state` of every endpoint and origin.
+fn weights(world: &WorldSnapshot, below: &str) -> Vec<String> {
+    let members =
+        world.resources.iter().filter(|(id, it)| id.contains(below) && it["weight"].is_u64());
+    let shown = members.map(|(id, it)| {
+        let state =
+            [&it["endpointStatus"], &it["enabledState"]].into_iter().find_map(Value::as_str);
+        let name = id.rsplit('/').next().unwrap_or_default();
+        format!("{name} {} {}", it["weight"], state.unwrap_or("?"))
+    });
+    shown.collect()
+}
+
+/// Every PATCH, in order: the member and the weight that it left.
+fn patches(lab: &Lab) -> Vec<String> {
+    let entries = ledger::read(&lab.sandbox_dir()).expect("a ledger").into_iter();
+    let patches = entries.filter(|entry| entry.method == "PATCH" && entry.changed);
+    let shown = patches.map(|entry| {
+        let id = entry.path.to_ascii_lowercase();
+        let name = id.rsplit('/').next().unwrap_or_default().to_owned();
+        let line = serde_json::to_value(&entry).expect("plain data");
+        format!("{name} {}", line["changes"][&id]["properties"]["weight"])
+    });
+    shown.collect()
+}
+
+const AT_FIRST: [&str; 2] = ["source 1000 Enabled", "target 1 Disabled"];
+/// There, and back again.
+const BACK: [&str; 6] =
+    ["target 10", "source 90", "target 50", "source 50", "source 1000", "target 1"];
+
+#[test]
+fn all_traffic_goes_over_and_a_rollback_brings_it_back() {
+    for (runbook, below) in [("shift", "trafficmanagerprofiles"), ("shift-fd", "microsoft.cdn")] {
+        let lab = Lab::new(TINY);
+        lab.run(&format!("tests/it/runbooks/{runbook}.yaml"), &[]).expect(0);
+        assert_eq!(weights(&lab.world(), below), ["source 50 Disabled", "target 100 Enabled"]);
+        assert_eq!(lab.unannounced(), [] as [String; 0]);
+        lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+        assert_eq!(weights(&lab.world(), below), AT_FIRST);
+    }
+}
+
+#[test]
+fn it_goes_back_by_itself_when_the_target_breaks_at_half_of_the_traffic() {
+    let lab = Lab::new(&format!("{TINY}{BREAKS}"));
+    let ended = lab.run("tests/it/runbooks/shift.yaml", &[]).expect(7);
+    let said = ended.said();
+    for words in [
+        "MIG0232",
+        "at 50 %",
+        "traffic is back where it was: source weight 1000",
+        "migrate rollback",
+    ] {
+        assert!(said.contains(words), "{words} is not said:\n{said}");
+    }
+    assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
+    assert_eq!(patches(&lab), BACK);
+    // Nothing is left to take back, and a rollback knows.
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+    assert_eq!(patches(&lab), BACK);
+}
+
+#[test]
+fn a_second_try_begins_with_the_first_percent() {
+    let lab = Lab::new(&format!("{TINY}{BREAKS}"));
+    lab.run("tests/it/runbooks/shift.yaml", &[]).expect(7);
+    lab.migrate(["resume"]).expect(7);
+    assert_eq!(patches(&lab), [BACK, BACK].concat());
+    assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
+}
+
+#[test]
+fn it_goes_back_when_it_can_not_tell() {
+    let lab = Lab::new(&format!("{TINY}{BREAKS}"));
+    let ended = lab.run("tests/it/runbooks/shift-slow.yaml", &[]).expect(4);
+    assert!(ended.said().contains("MIG0233"), "{}", ended.said());
+    assert_eq!(patches(&lab), BACK);
+    assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
+}
+
+#[test]
+fn killed_anywhere_while_it_goes_there_and_back_it_ends_the_same() {
+    let scenario = format!("{TINY}{BREAKS}");
+    let whole = Lab::new(&scenario);
+    whole.run("tests/it/runbooks/shift.yaml", &[]).expect(7);
+    let (records, world) = (whole.records(), whole.world().resources);
+    let points: Vec<usize> = (2..=records).collect();
+    // The short form takes every k-th point, so that it meets all parts of the way.
+    let step = points.len().div_ceil(cases(8, usize::MAX).min(points.len()));
+    for point in points.into_iter().step_by(step) {
+        let lab = Lab::new(&scenario);
+        let killed = lab
+            .run("tests/it/runbooks/shift.yaml", &["--die-at", &format!("after-record:{point}")]);
+        assert_eq!(killed.code(), None, "not killed after record {point}: {}", killed.said());
+        let resumed = lab.migrate(["resume"]);
+        assert_eq!(resumed.code(), Some(7), "after record {point}: {}", resumed.said());
+        // The last records say how it ended; whoever resumes after them asks for a second try.
+        let again = lab.journal().expect("a journal").matches("\"step_failed\"").count() > 1;
+        let expected = if again { [BACK, BACK].concat() } else { BACK.to_vec() };
+        assert_eq!(patches(&lab), expected, "after record {point}");
+        assert_eq!(lab.world().resources, world, "after record {point}");
+        assert_eq!(lab.unannounced(), [] as [String; 0], "after record {point}");
+    }
+}
+
+#[test]
+fn a_dry_run_shows_the_weights_and_writes_nothing() {
+    let lab = Lab::new(TINY);
+    let dir = lab.path().join("world");
+    let ended = lab.dry_run("tests/it/runbooks/shift.yaml", &dir.display().to_string()).expect(0);
+    let said = ended.stdout();
+    assert!(said.contains("weight 1, disabled"), "{said}");
+    assert!(said.contains("weight 10, then weight 50, then weight 100"), "{said}");
+    let entries = ledger::read(&dir).expect("a ledger");
+    assert!(entries.iter().all(|entry| entry.method != "PATCH"));
+}
