@@ -71,7 +71,7 @@ macro_rules! rules {
 
 rules![
     caf001, caf002, caf003, caf004, caf005, caf006, caf007, caf008, caf009, caf010, caf011, caf012,
-    caf013, caf014, caf015, caf016, caf017, caf018, caf019, caf020,
+    caf013, caf014, caf015, caf016, caf017, caf018, caf019, caf020, caf021,
 ];
 
 /// A plan as rules see it.
