@@ -7,7 +7,7 @@ mod sqlite;
 mod sum;
 
 pub use compare::{Comparison, Depth, TableComparison, TableVerdict, compare};
-pub use sqlite::Database;
+pub use sqlite::{Database, SchemaObject};
 
 use std::path::PathBuf;
 

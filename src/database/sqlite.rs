@@ -14,6 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::sum::Cell;
 use super::{Column, DatabaseError};
 
+/// A table, an index, a view or a trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaObject {
+    /// `table`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// The statement that made it, as SQLite keeps it.
+    pub statement: String,
+}
+
 /// An open SQLite file.
 #[derive(Debug)]
 pub struct Database {
@@ -62,6 +73,27 @@ impl Database {
         );
         let found = tables.fetch_all(&mut self.connection).await;
         found.map_err(|cause| self.failed(cause))
+    }
+
+    /// Every table, index, view and trigger but SQLite's own, by kind and name.
+    pub async fn schema(&mut self) -> Result<Vec<SchemaObject>, DatabaseError> {
+        let objects = sqlx::query_as::<_, (String, String, Option<String>)>(
+            "SELECT type, name, sql FROM sqlite_schema \
+             WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name",
+        );
+        let found = objects.fetch_all(&mut self.connection).await;
+        let found = found.map_err(|cause| self.failed(cause))?;
+        let object = |(kind, name, sql): (_, _, Option<String>)| SchemaObject {
+            kind,
+            name,
+            statement: sql.unwrap_or_default(),
+        };
+        Ok(found.into_iter().map(object).collect())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Columns of a table in their order; none where there is no such table.

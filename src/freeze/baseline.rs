@@ -1,17 +1,15 @@
 //! A tree of files at the beginning of a freeze: path, size and time of change of every file, kept beside the journal.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{Exception, kept_file};
+use super::Exception;
+use super::list::{self, Since};
 use crate::files::{Exclude, Manifest, Skipped, Store};
-use crate::run::hex;
 
 /// Files that must not change.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -35,9 +33,6 @@ pub struct Baseline {
     pub files: usize,
 }
 
-/// Changes named one by one; more are counted.
-const NAMED: usize = 5;
-
 impl Baseline {
     /// Reads the tree; answers with the baseline and the text that [`Self::keep`] is to write.
     pub async fn read(
@@ -50,7 +45,7 @@ impl Baseline {
             folder,
             exclude: exclude.to_vec(),
             kept,
-            sha256: hex(&Sha256::digest(&text)),
+            sha256: list::fingerprint(&text),
             files: text.lines().count(),
         };
         Ok((baseline, text))
@@ -58,11 +53,7 @@ impl Baseline {
 
     /// Writes the list beside the journal.
     pub fn keep(&self, to: &Path, text: &str) -> std::io::Result<()> {
-        std::fs::create_dir_all(to)?;
-        let file = kept_file(to, &self.kept);
-        let fresh = file.with_extension("new");
-        std::fs::write(&fresh, text)?;
-        std::fs::rename(fresh, file)
+        list::keep(to, &self.kept, text)
     }
 
     /// What differs from the baseline and was not agreed. `Err` when the tree can not be read.
@@ -73,24 +64,18 @@ impl Baseline {
         now: Timestamp,
     ) -> Result<Vec<String>, String> {
         let text = listing(&self.folder, &self.exclude).await?;
-        if hex(&Sha256::digest(&text)) == self.sha256 {
-            return Ok(Vec::new());
-        }
-        let before = std::fs::read_to_string(kept_file(kept, &self.kept)).unwrap_or_default();
-        if hex(&Sha256::digest(&before)) != self.sha256 {
-            let folder = self.folder.display();
-            return Ok(vec![format!("{folder} changed; the list of what was there is lost")]);
-        }
-        let agreed = |path: &str| exceptions.iter().any(|it| it.covers("files", path, now));
-        let mut changed: Vec<String> =
-            differing(&before, &text).into_iter().filter(|path| !agreed(path)).collect();
-        let more = changed.len().saturating_sub(NAMED);
-        changed.truncate(NAMED);
-        if more > 0 {
-            changed.push(format!("{more} more files"));
-        }
         let folder = self.folder.display();
-        Ok(changed.into_iter().map(|path| format!("{path} in {folder} changed")).collect())
+        Ok(match list::since(kept, &self.kept, &self.sha256, &text) {
+            Since::Same => Vec::new(),
+            Since::Lost => vec![format!("{folder} changed; the list of what was there is lost")],
+            Since::Changed(paths) => {
+                let agreed =
+                    |path: &String| exceptions.iter().any(|it| it.covers("files", path, now));
+                let paths = paths.into_iter().filter(|path| !agreed(path));
+                let named = list::named(paths, "files");
+                named.into_iter().map(|path| format!("{path} in {folder} changed")).collect()
+            }
+        })
     }
 }
 
@@ -113,21 +98,6 @@ async fn listing(folder: &Path, exclude: &[String]) -> Result<String, String> {
         let _ = writeln!(text, "- - {path:?}");
     }
     Ok(text)
-}
-
-/// Paths whose lines are in one list only.
-fn differing(before: &str, after: &str) -> BTreeSet<String> {
-    let (before, after): (BTreeSet<_>, BTreeSet<_>) =
-        (before.lines().collect(), after.lines().collect());
-    before
-        .symmetric_difference(&after)
-        .filter_map(|line| line.splitn(3, ' ').nth(2))
-        .map(unquoted)
-        .collect()
-}
-
-fn unquoted(path: &str) -> String {
-    path.trim_matches('"').to_owned()
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@
 
 mod activity;
 mod baseline;
+mod git;
+mod list;
+mod schema;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -15,6 +18,8 @@ use serde_json::{Value, json};
 
 pub use activity::Ours;
 pub use baseline::{Baseline, FilesWatch};
+pub use git::{GitRef, GitWatch};
+pub use schema::{Schema, SchemaWatch};
 
 use crate::azure::{Azure, Lock, LockLevel, ResourceId, Wait};
 use crate::run::{RecordedEffect, Verdict};
@@ -24,9 +29,10 @@ use crate::run::{RecordedEffect, Verdict};
 #[serde(deny_unknown_fields)]
 pub struct Exception {
     /// The operation, `Microsoft.Compute/virtualMachines/restart/action`; a `*` at the end stands for the rest. For files:
-    /// `files`.
+    /// `files`; for a schema: `schema`; for a ref: `git`.
     pub operation: String,
-    /// The resource's id or its last part, with everything below it. For files: the path below the folder.
+    /// The resource's id or its last part, with everything below it. For files: the path below the folder. For a schema:
+    /// the name of the table, index, view or trigger. For a ref: its name or the last part of it.
     pub resource: String,
     /// Who agreed.
     pub approver: String,
@@ -70,6 +76,10 @@ pub enum Frozen {
     },
     /// A tree of files.
     Files(Baseline),
+    /// The schema of a database.
+    Schema(Schema),
+    /// A ref of a Git repository.
+    Git(GitRef),
     /// The activity log of a scope.
     ActivityLog {
         /// Full id of what is watched.
@@ -147,6 +157,12 @@ impl Look<'_> {
             Some(Frozen::Files(baseline)) => {
                 verdict(baseline.violations(self.kept, self.exceptions, self.now).await, effect)
             }
+            Some(Frozen::Schema(schema)) => {
+                verdict(schema.violations(self.kept, self.exceptions, self.now).await, effect)
+            }
+            Some(Frozen::Git(reference)) => {
+                verdict(reference.violations(self.exceptions, self.now).await, effect)
+            }
             Some(Frozen::ActivityLog { scope, since }) => {
                 let seen = self.activity(&scope, since).await;
                 verdict(seen, effect)
@@ -200,11 +216,6 @@ fn verdict(seen: Result<Vec<String>, String>, effect: &RecordedEffect) -> Verdic
             evidence: format!("{} can not be watched: {why}", effect.intent.target),
         },
     }
-}
-
-/// The file of one baseline beside the journal.
-fn kept_file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(name)
 }
 
 #[cfg(test)]

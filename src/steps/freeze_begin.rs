@@ -14,7 +14,10 @@ use super::{
     StepCx, StepError,
 };
 use crate::azure::{Lock, LockLevel, ResourceId};
-use crate::freeze::{Baseline, Exception, FilesWatch, Frozen, level, shown};
+use crate::database::Database;
+use crate::freeze::{
+    Baseline, Exception, FilesWatch, Frozen, GitRef, GitWatch, Schema, SchemaWatch, level, shown,
+};
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
 
@@ -25,7 +28,8 @@ pub struct With {
     /// Management locks to set.
     #[serde(default)]
     pub locks: Vec<LockAt>,
-    /// What is watched at every step boundary: `activity-log`, `files: {folder: path}`.
+    /// What is watched at every step boundary: `activity-log`, `files: {folder: path}`, `schema: {system: name}`,
+    /// `git: {repository: path, ref: main}`.
     #[serde(default)]
     pub watch: Vec<Watch>,
     /// Scopes whose activity log is watched; those of `locks` when not given.
@@ -54,6 +58,10 @@ pub enum Watch {
     ActivityLog,
     /// A tree of files, by size and time of change.
     Files(FilesWatch),
+    /// Tables, indexes, views and triggers of a database, by the statements that made them.
+    Schema(SchemaWatch),
+    /// A branch or tag of a Git repository.
+    Git(GitWatch),
 }
 
 const DOCS: &str = "\
@@ -64,6 +72,8 @@ not as it was stops the run with exit 4 and names who changed what.\n\n\
 starts, key listings); lock the source, not what the wave changes.\n\
 - `watch: [activity-log]`: changes through ARM in `scopes`. The log tells some minutes late.\n\
 - `watch: [{ files: { folder: path, exclude: [..] } }]`: path, size and time of change of every file.\n\
+- `watch: [{ schema: { system: name } }]`: every table, index, view and trigger of a SQLite file; rows may change.\n\
+- `watch: [{ git: { repository: path or URL, ref: main } }]`: the commit that a branch or tag names; `git` itself is asked.\n\
 - `exceptions`: named, agreed changes with their end; `*` at the end of an operation stands for the rest.\n\n\
 Taken back: each lock returns to what was there before, unless another hand changed it. Baselines stay.\n\n\
 Outputs: `begun_at`.";
@@ -91,6 +101,11 @@ pub const KIND: Kind = Kind {
             return Err("nothing is frozen: give `locks` or `watch`".to_owned());
         }
         let log = with.watch.iter().any(|watch| matches!(watch, Watch::ActivityLog));
+        for watch in &with.watch {
+            if let Watch::Git(git) = watch {
+                git.check()?;
+            }
+        }
         if log && with.log_scopes().is_empty() {
             return Err("`watch: [activity-log]` needs `scopes` or `locks`".to_owned());
         }
@@ -105,9 +120,17 @@ fn describe(with: &Value) -> Vec<String> {
         let own = if text("level") == "read-only" { "; blocks this run's own changes there too" } else { "" };
         format!("lock {} {}{own}", text("scope"), text("level"))
     };
-    let watch = |watch: Value| match watch["files"]["folder"].as_str() {
-        Some(folder) => format!("baseline of the files in {folder}"),
-        None => format!("watch {}", watch.as_str().unwrap_or("?")),
+    let watch = |watch: Value| {
+        let named = |kind: &str, name: &str| watch[kind][name].as_str().map(str::to_owned);
+        if let Some(folder) = named("files", "folder") {
+            format!("baseline of the files in {folder}")
+        } else if let Some(system) = named("schema", "system") {
+            format!("baseline of the schema of {system}")
+        } else if let Some(reference) = named("git", "ref") {
+            format!("watch {reference} in {}", named("git", "repository").unwrap_or_default())
+        } else {
+            format!("watch {}", watch.as_str().unwrap_or("?"))
+        }
     };
     list("locks").into_iter().map(lock).chain(list("watch").into_iter().map(watch)).collect()
 }
@@ -154,22 +177,96 @@ impl With {
         if recorded(cx.read, &key) {
             return Ok(());
         }
-        let kept = format!("{}-{number}.list", lock::name(cx.read));
         let folder = cx.path(&watch.folder);
-        let read = Baseline::read(folder, &watch.exclude, kept).await;
+        let read = Baseline::read(folder, &watch.exclude, kept(cx.read, number)).await;
         let (files, text) = read.map_err(|why| {
-            StepError::new(
-                FailureClass::Failed,
-                "MIG0404",
-                format!("take a baseline of {}", watch.folder),
-                format!("{why}; nothing was changed"),
-            )
-            .hint("check the folder and the rights on it, then `migrate resume`")
+            unreadable(&watch.folder, &why, "check the folder and the rights on it")
         })?;
         let frozen = Frozen::Files(files.clone());
         let target = watch.folder.clone();
         baseline(cx, key, target, &frozen, |cx| files.keep(&cx.world.progress_dir, &text)).await
     }
+}
+
+impl With {
+    async fn watch_schema(
+        cx: &mut PerformCx<'_>,
+        number: usize,
+        watch: &SchemaWatch,
+    ) -> Result<(), StepError> {
+        let key = format!("schema:{}", watch.system);
+        if recorded(cx.read, &key) {
+            return Ok(());
+        }
+        let (schema, text) = Self::schema(cx.read, watch, kept(cx.read, number)).await?;
+        let frozen = Frozen::Schema(schema.clone());
+        let target = watch.system.clone();
+        baseline(cx, key, target, &frozen, |cx| schema.keep(&cx.world.progress_dir, &text)).await
+    }
+
+    async fn schema(
+        cx: &StepCx,
+        watch: &SchemaWatch,
+        kept: String,
+    ) -> Result<(Schema, String), StepError> {
+        let failed = |why: String| {
+            unreadable(&format!("the schema of {}", watch.system), &why, "check the system")
+        };
+        let system = cx.world.plan.systems.get(&watch.system);
+        let opened = Database::of(&watch.system, system, |path| cx.path(path)).await;
+        let path = opened.map_err(|error| failed(error.to_string()))?.path().to_owned();
+        Schema::read(&watch.system, path, kept).await.map_err(failed)
+    }
+
+    async fn git(cx: &StepCx, watch: &GitWatch) -> Result<GitRef, StepError> {
+        let read = GitRef::read(watch, cx.path(&watch.repository)).await;
+        read.map_err(|why| {
+            let what = format!("{} in {}", watch.reference, watch.repository);
+            unreadable(&what, &why, "check the repository and the ref")
+        })
+    }
+
+    async fn watch_git(cx: &mut PerformCx<'_>, watch: &GitWatch) -> Result<(), StepError> {
+        let target = format!("{} in {}", watch.reference, watch.repository);
+        let key = format!("git:{target}");
+        if recorded(cx.read, &key) {
+            return Ok(());
+        }
+        let reference = Self::git(cx.read, watch).await?;
+        baseline(cx, key, target, &Frozen::Git(reference), |_| Ok(())).await
+    }
+}
+
+/// What a baseline would be taken of, where that is read now. The activity log and files are left for the night.
+async fn readable(cx: &StepCx, watch: &Watch) -> Result<Option<Evidence>, StepError> {
+    let (check, detail) = match watch {
+        Watch::ActivityLog | Watch::Files(_) => return Ok(None),
+        Watch::Schema(schema) => {
+            let read = With::schema(cx, schema, String::new()).await?;
+            (format!("schema of {}", schema.system), format!("{} objects", read.0.objects))
+        }
+        Watch::Git(git) => {
+            let read = With::git(cx, git).await?;
+            (format!("{} in {}", git.reference, git.repository), read.commit)
+        }
+    };
+    Ok(Some(Evidence { check, verdict: "readable".to_owned(), detail, holds: true }))
+}
+
+/// Where the list of the n-th thing that is watched is kept, beside the journal.
+fn kept(cx: &StepCx, number: usize) -> String {
+    format!("{}-{number}.list", lock::name(cx))
+}
+
+/// Nothing can be remembered of what can not be read.
+fn unreadable(what: &str, why: &str, check: &str) -> StepError {
+    StepError::new(
+        FailureClass::Failed,
+        "MIG0404",
+        format!("take a baseline of {what}"),
+        format!("{why}; nothing was changed"),
+    )
+    .hint(format!("{check}, then `migrate resume`"))
 }
 
 /// Done in an earlier attempt.
@@ -231,6 +328,9 @@ impl Step for With {
                 });
             }
         }
+        for watch in &self.watch {
+            preview.readings.extend(readable(cx, watch).await?);
+        }
         Ok(preview)
     }
 
@@ -247,6 +347,8 @@ impl Step for With {
                     }
                 }
                 Watch::Files(files) => Self::watch_files(cx, number, files).await?,
+                Watch::Schema(schema) => Self::watch_schema(cx, number, schema).await?,
+                Watch::Git(git) => Self::watch_git(cx, git).await?,
             }
         }
         let outputs = Outputs::from([("begun_at".to_owned(), json!(cx.clock().now()))]);

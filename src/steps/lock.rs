@@ -198,6 +198,10 @@ pub(super) fn part(effect: &RecordedEffect) -> String {
         Some(Frozen::Files(baseline)) => {
             format!("{} files in {}", baseline.files, effect.intent.target)
         }
+        Some(Frozen::Schema(schema)) => {
+            format!("schema of {} ({} objects)", effect.intent.target, schema.objects)
+        }
+        Some(Frozen::Git(reference)) => format!("{} at {}", effect.intent.target, reference.commit),
         Some(Frozen::ActivityLog { scope, .. }) => format!("activity log of {scope}"),
         None => json!(effect.intent.after).to_string(),
     }

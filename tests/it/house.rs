@@ -19,7 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("dns", &["azure", "clock", "diagnostic", "http", "journal", "plan", "run"]),
     ("files", &["clock", "crash", "diagnostic", "journal", "plan", "run"]),
     ("database", &["clock", "diagnostic", "journal", "plan", "run"]),
-    ("freeze", &["azure", "clock", "diagnostic", "files", "journal", "plan", "run"]),
+    (
+        "freeze",
+        &["azure", "clock", "database", "diagnostic", "files", "journal", "plan", "process", "run"],
+    ),
     (
         "steps",
         &[

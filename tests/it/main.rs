@@ -8,6 +8,7 @@ mod child;
 mod clock_jumps;
 mod crash_matrix;
 mod faults;
+mod freeze;
 mod generate;
 mod hostile;
 mod house;
