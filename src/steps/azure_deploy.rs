@@ -4,6 +4,8 @@
 //! of starting another one. The mode is incremental: nothing outside the template is deleted. Secrets go into the request
 //! and nowhere else; the intent holds their names.
 
+mod template;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
@@ -25,7 +27,7 @@ use crate::run::{Intent, RecordedEffect, Repeat, Sent, Undo, Verdict, fingerprin
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// ARM JSON template, relative to the runbook. A Bicep file is compiled first: `az bicep build`.
+    /// ARM JSON template, relative to the runbook; or a `.bicep` file, which the `bicep` program compiles.
     pub template: String,
     /// Template parameters by name.
     #[serde(default)]
@@ -42,11 +44,12 @@ pub struct With {
 pub const KIND: Kind = Kind {
     spec: KindSpec {
         name: "azure.deploy",
-        summary: "Deploy an ARM template into a resource group",
+        summary: "Deploy an ARM or Bicep template into a resource group",
         docs: "Validates the template, starts an incremental deployment, waits until it has ended and hands on its outputs. A \
                dry run asks for what-if and shows each resource before and after.\n\n\
                The deployment's name is derived from run, step and request: a repeat recognises its own deployment. After a \
                crash the stored operation URL is taken up again.\n\n\
+               A template that ends in `.bicep` is compiled by the `bicep` program on the PATH, at each dry run and at the step.\n\n\
                Rollback leaves what was deployed in place.\n\n\
                Needs `Microsoft.Resources/deployments/*` and the rights to create what the template holds. Outputs: those of \
                the template.",
@@ -96,9 +99,7 @@ impl With {
     async fn prepare(&self, cx: &StepCx) -> Result<Prepared, StepError> {
         let path = cx.beside_runbook(&self.template);
         let unreadable = |cause: String| self.unreadable(format!("{}: {cause}", path.display()));
-        let text = tokio::fs::read(&path).await.map_err(|error| unreadable(error.to_string()))?;
-        let template: Value =
-            serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
+        let template = template::read(cx, &path).await.map_err(unreadable)?;
         // Names of secrets, never values: this goes into the intent and into the deployment's name.
         let request = fingerprint(&json!([template, self.parameters, self.secure_parameters]));
         let mut parameters = self.parameters.clone();

@@ -3,6 +3,7 @@
 
 mod azure_cli;
 mod bad_runbooks;
+mod bicep;
 mod canaries;
 mod child;
 mod clock_jumps;
