@@ -1,121 +1,106 @@
-//! A record set of a public Azure DNS zone: read, written over exactly what was read, and proved at every server.
+//! Record sets of an Azure DNS zone: read, written over exactly what was read, told apart.
 //!
 //! Changes go through [`crate::azure::Azure::put_record_set`], which never writes without a precondition. Nothing is ever
 //! deleted to be created again.
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
-use super::record::{Name, Rdata, RecordType, RrSet, name};
+use super::record::RecordType;
+use super::update::Slot;
 use crate::azure::{self, ArmError, Azure, RecordSet, ResourceId, Wait};
-use crate::run::Verdict;
+use crate::journal::EffectPermit;
 
-/// One name and type in one zone.
+/// A zone.
 #[derive(Debug, Clone)]
-pub struct Record {
-    /// The zone.
-    pub zone: ResourceId,
-    /// Relative to the zone: `crm`, or `@`.
+pub struct AzureZone {
+    /// Its resource.
+    pub id: ResourceId,
+    /// `contoso.example`.
     pub name: String,
-    /// Its type.
-    pub kind: RecordType,
-    /// The whole name.
-    pub full_name: Name,
 }
 
-impl Record {
-    /// The record `name` of a zone in a resource group, or in the runbook's default one.
-    pub fn new(
-        azure: &Azure,
-        group: Option<&str>,
-        zone: &str,
-        record: &str,
-        kind: RecordType,
-    ) -> Result<Self, ArmError> {
-        let full = if record == "@" { zone.to_owned() } else { format!("{record}.{zone}") };
-        let full_name = name(&full)
-            .map_err(|error| ArmError::Settings(format!("`{full}` is not a name: {error}")))?;
-        let zone = azure.zone_id(group, zone)?;
-        Ok(Self { zone, name: record.to_owned(), kind, full_name })
+impl AzureZone {
+    /// A record set's name as the service writes it: relative to the zone, `@` for the zone itself.
+    fn relative(&self, slot: &Slot) -> String {
+        let (whole, zone) = (slot.name.to_string(), self.name.trim_end_matches('.'));
+        let ahead = whole.len().saturating_sub(zone.len() + 1);
+        if ahead == 0 { "@".to_owned() } else { whole[..ahead].to_owned() }
     }
 
-    /// `CNAME crm.contoso.example`, for people.
-    pub fn shown(&self) -> String {
-        format!("{} {}", self.kind, self.full_name)
-    }
-
-    /// The full id, for intents.
-    pub fn id(&self) -> String {
-        format!("{}/{}/{}", self.zone, self.kind, self.name)
+    /// `CNAME/crm`: the end of its id, and of the key of its intent.
+    pub(super) fn path(&self, slot: &Slot) -> String {
+        format!("{}/{}", slot.kind, self.relative(slot))
     }
 
     /// What the service holds now.
-    pub async fn read(
+    pub(super) async fn read(
         &self,
         azure: &Azure,
         wait: &mut Wait<'_>,
+        slot: &Slot,
     ) -> Result<Option<RecordSet>, ArmError> {
-        azure.record_set(wait, &self.zone, service_type(self.kind), &self.name).await
+        azure.record_set(wait, &self.id, service_type(slot.kind), &self.relative(slot)).await
     }
 
-    /// Is a recorded change from `before` to `after` in place? `Null` stands for no record set.
-    pub async fn probe(
+    /// A record set that is not there yet.
+    pub(super) fn fresh(
+        &self,
+        slot: &Slot,
+        ttl: u32,
+        values: &[String],
+    ) -> Result<RecordSet, ArmError> {
+        RecordSet::new(&self.relative(slot), service_type(slot.kind), ttl, values)
+    }
+
+    /// Writes `wanted` over exactly `now`, and says what the service then holds.
+    pub(super) async fn change(
         &self,
         azure: &Azure,
         wait: &mut Wait<'_>,
-        before: &Value,
-        after: &Value,
-    ) -> Verdict {
-        let unknown = |evidence: String| Verdict::Unknown { evidence };
-        let now = match self.read(azure, wait).await {
-            Ok(now) => now,
-            Err(error) => return unknown(format!("{} could not be read: {error}", self.shown())),
-        };
-        let (Ok(before), Ok(after)) = (recorded(before), recorded(after)) else {
-            return unknown("the recorded state can not be read".to_owned());
-        };
-        if same(now.as_ref(), after.as_ref()) {
-            let observed = serde_json::to_value(now).unwrap_or_default();
-            return Verdict::Done { observed };
+        permit: &EffectPermit,
+        (now, wanted): (Option<&RecordSet>, Option<&RecordSet>),
+    ) -> Result<Option<RecordSet>, ArmError> {
+        match (now, wanted) {
+            (_, Some(wanted)) => {
+                azure.put_record_set(wait, permit, &self.id, now, wanted).await.map(Some)
+            }
+            (Some(now), None) => {
+                azure.delete_record_set(wait, permit, &self.id, now).await.map(|()| None)
+            }
+            (None, None) => Ok(None),
         }
-        if same(now.as_ref(), before.as_ref()) {
-            return Verdict::NotDone;
-        }
-        unknown(format!(
-            "{} is {}; before it was {}, wanted is {}",
-            self.shown(),
-            shown(now.as_ref()),
-            shown(before.as_ref()),
-            shown(after.as_ref())
-        ))
+    }
+
+    /// The slot of a record set of this zone; none for a type that is never moved.
+    pub(super) fn slot(&self, set: &RecordSet) -> Option<Slot> {
+        let kind =
+            RecordType::ALL.into_iter().find(|kind| service_type(*kind) == set.record_type)?;
+        slot(&self.name, &set.name, kind).ok()
     }
 }
 
+/// The slot of a record written relative to its zone.
+pub fn slot(zone: &str, record: &str, kind: RecordType) -> Result<Slot, String> {
+    let whole = if record == "@" { zone.to_owned() } else { format!("{record}.{zone}") };
+    let name = super::record::name(&whole)
+        .map_err(|error| format!("`{whole}` is not a domain name: {error}"))?;
+    Ok(Slot { name, kind })
+}
+
 /// The type as the service names it.
-pub const fn service_type(kind: RecordType) -> azure::RecordType {
+const fn service_type(kind: RecordType) -> azure::RecordType {
     match kind {
         RecordType::A => azure::RecordType::A,
         RecordType::Aaaa => azure::RecordType::Aaaa,
         RecordType::Cname => azure::RecordType::Cname,
         RecordType::Txt => azure::RecordType::Txt,
         RecordType::Mx => azure::RecordType::Mx,
+        RecordType::Srv => azure::RecordType::Srv,
     }
 }
 
-/// A record set out of an intent; `Null` is none.
-pub fn recorded(value: &Value) -> Result<Option<RecordSet>, serde_json::Error> {
-    serde::Deserialize::deserialize(value)
-}
-
-/// The values of a record set as DNS serves them. `Err` for an alias, whose answers the service makes up.
-pub fn values(set: &RecordSet, kind: RecordType) -> Result<BTreeSet<Rdata>, String> {
-    set.values().iter().map(|value| kind.parse(value)).collect()
-}
-
 /// Whether both are the same for whoever asks and for whoever restores; versions do not count, nor does the case of names.
-pub fn same(one: Option<&RecordSet>, other: Option<&RecordSet>) -> bool {
-    let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+pub(super) fn same(one: &RecordSet, other: &RecordSet) -> bool {
     let kept = |set: &RecordSet, key: &str| set.properties.get(key).cloned();
     let folded = |set: &RecordSet| -> BTreeSet<String> {
         let fold = set.record_type != azure::RecordType::Txt;
@@ -134,60 +119,17 @@ pub fn same(one: Option<&RecordSet>, other: Option<&RecordSet>) -> bool {
         && ["metadata", "targetResource"].iter().all(|key| kept(one, key) == kept(other, key))
 }
 
-/// A record set for people: `crm-source.contoso.example (TTL 3600 s)`.
-pub fn shown(set: Option<&RecordSet>) -> String {
-    match set {
-        None => "no record".to_owned(),
-        Some(set) => match set.ttl() {
-            Some(ttl) => format!("{} (TTL {ttl} s)", set.values().join(", ")),
-            None => set.values().join(", "),
-        },
-    }
-}
-
-/// Whether a server's answer is exactly this record set. An alias is compared by nothing: its answer is the service's.
-pub fn served(answer: &RrSet, wanted: Option<&RecordSet>, kind: RecordType) -> bool {
-    match wanted {
-        None => answer.values.is_empty(),
-        Some(set) => match values(set, kind) {
-            Ok(values) => answer.values == values && set.ttl().is_none_or(|ttl| ttl == answer.ttl),
-            Err(_) => !answer.values.is_empty(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn set(ttl: u32, value: &str) -> RecordSet {
-        RecordSet::new("crm", azure::RecordType::Cname, ttl, &[value.to_owned()]).expect("valid")
-    }
-
     #[test]
-    fn versions_case_and_the_last_dot_do_not_count_but_ttl_and_metadata_do() {
-        let one = set(60, "CRM.contoso.example.");
-        let mut other = set(60, "crm.contoso.example");
-        other.etag = Some("b".to_owned());
-        assert!(same(Some(&one), Some(&other)));
-        assert!(!same(Some(&one), Some(&set(61, "crm.contoso.example"))));
-        assert!(!same(Some(&one), None));
-        other.properties.insert("metadata".to_owned(), serde_json::json!({ "owner": "crm" }));
-        assert!(!same(Some(&one), Some(&other)));
-    }
-
-    #[test]
-    fn an_answer_is_the_record_set_in_value_and_ttl() {
-        let answer = |ttl, text: &str| RrSet {
-            ttl,
-            values: [RecordType::Cname.parse(text).expect("a name")].into(),
-        };
-        let wanted = set(60, "crm-target.contoso.example");
-        let kind = RecordType::Cname;
-        assert!(served(&answer(60, "CRM-target.contoso.example"), Some(&wanted), kind));
-        assert!(!served(&answer(3600, "crm-target.contoso.example"), Some(&wanted), kind));
-        assert!(!served(&answer(60, "crm-source.contoso.example"), Some(&wanted), kind));
-        assert!(!served(&RrSet::default(), Some(&wanted), kind));
-        assert!(served(&RrSet::default(), None, kind));
+    fn a_record_is_named_relative_to_its_zone() {
+        let id = ResourceId::parse("/subscriptions/s/resourceGroups/g/providers/p/dnsZones/z");
+        let zone = AzureZone { id: id.expect("an id"), name: "contoso.example".to_owned() };
+        for (record, path) in [("crm", "A/crm"), ("@", "A/@"), ("a.b", "A/a.b"), ("*", "A/*")] {
+            let slot = slot("contoso.example", record, RecordType::A).expect("a name");
+            assert_eq!(zone.path(&slot), path);
+        }
     }
 }

@@ -4,25 +4,31 @@
 //!   the sandbox's DNS server; everything above stays the same.
 //! - [`query`] asks exactly one server exactly one question.
 //! - [`truth`] asks every authoritative server of a zone, because a record is changed only when all of them say so.
-//!
-//! Nothing here changes anything anywhere.
+//! - [`keeper`] reads and changes record sets where a zone is kept: at Azure DNS ([`azure`]) or at a primary name server
+//!   ([`update`]). It alone changes anything, and it takes a permit.
 
 pub mod azure;
 pub mod endpoint;
 pub mod http;
+pub mod keeper;
 pub mod network;
 pub mod query;
 pub mod record;
+pub mod set;
 mod settle;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tls;
 pub mod truth;
+pub mod update;
 
+pub use azure::AzureZone;
 pub use endpoint::{Endpoint, Health, HostPort, Reading};
 pub use http::HttpClient;
+pub use keeper::{Hands, Keeper, KeeperError, Turn};
 pub use network::{LookupError, Network};
-pub use query::{Mode, QueryError, Reply, ask};
+pub use query::{Mode, QueryError, Reply, Waits, ask};
 pub use record::{Name, Rdata, RecordType, RrSet};
+pub use set::Set;
 pub use settle::{Patience, Settled};
 pub use truth::{Authorities, Said, Server, ServerAnswer, Truth};

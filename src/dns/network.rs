@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use super::http::HttpClient;
 use super::query::{Mode, QueryError, Reply, ask};
 use super::record::{Name, Rdata, name};
+use crate::plan::ServerAddress;
 
 /// Time for a TCP connection.
 pub(super) const CONNECT_WAIT: Duration = Duration::from_secs(10);
@@ -103,6 +104,15 @@ impl Network {
     /// Addresses of a host name or an address literal, sorted, never empty.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
         self.names.lookup(host).await
+    }
+
+    /// Where a name server is that an author names: its own address, or in a sandbox run the sandbox's.
+    pub async fn name_server(&self, server: &ServerAddress) -> Result<SocketAddr, LookupError> {
+        if let Some(own) = self.names.resolver {
+            return Ok(own);
+        }
+        let found = self.lookup(&server.host).await?;
+        Ok(SocketAddr::new(found[0], server.port))
     }
 
     /// Asks the resolver for records of any type; the system's configured one where no other is set.

@@ -3,24 +3,23 @@
 //! Promises: a reply is only taken from the server that was asked, to the question that was asked; a server that says
 //! nothing in time is an error, never an empty answer. Waits real time, because a socket does.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use domain::base::iana::Rcode;
+use domain::base::message_builder::AdditionalBuilder;
+use domain::base::rdata::ComposeRecordData as _;
 use domain::base::wire::ParseError;
 use domain::base::{Message, MessageBuilder, Rtype, ToName as _};
-use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Soa, Txt};
+use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Soa, Srv, Txt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::record::{Name, Rdata};
 
-/// Time for one UDP exchange; two are tried.
-const UDP_WAIT: Duration = Duration::from_secs(2);
-/// Time for one TCP exchange, connection included.
-const TCP_WAIT: Duration = Duration::from_secs(5);
 /// What fits into one unfragmented packet on nearly every path (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 
@@ -33,6 +32,21 @@ pub enum Mode {
     Authoritative,
     /// To an authoritative server, over TCP from the start.
     AuthoritativeTcp,
+}
+
+/// How long to wait for a server, in real time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// For one UDP exchange; two are tried.
+    pub udp: Duration,
+    /// For one TCP exchange, connection included.
+    pub tcp: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { udp: Duration::from_secs(2), tcp: Duration::from_secs(5) }
+    }
 }
 
 /// Why there is no reply.
@@ -64,6 +78,8 @@ pub struct ReplyRecord {
     pub ttl: u32,
     /// The value.
     pub rdata: Rdata,
+    /// The value as it came over the wire, names written out: the strings of a text as they were cut.
+    pub wire: Vec<u8>,
 }
 
 /// What a server said.
@@ -75,8 +91,12 @@ pub struct Reply {
     pub rcode: Rcode,
     /// The answer section, without types this program does not know.
     pub answer: Vec<ReplyRecord>,
-    /// The start of authority in the authority section, as negative answers have it.
-    pub authority_soa: Option<u32>,
+    /// The types that were left out.
+    pub others: BTreeSet<Rtype>,
+    /// The zone's serial: of an answer about its start of authority, or of a negative answer.
+    pub serial: Option<u32>,
+    /// Seconds for which a resolver may remember a negative answer.
+    pub negative_ttl: Option<u32>,
 }
 
 /// Asks one server one question.
@@ -86,17 +106,29 @@ pub async fn ask(
     rtype: Rtype,
     mode: Mode,
 ) -> Result<Reply, QueryError> {
-    let question = question(name, rtype, mode == Mode::Recursive);
+    ask_within(server, name, rtype, mode, Waits::default()).await
+}
+
+/// The same, in a time of the caller's.
+pub async fn ask_within(
+    server: SocketAddr,
+    name: &Name,
+    rtype: Rtype,
+    mode: Mode,
+    waits: Waits,
+) -> Result<Reply, QueryError> {
+    let question = question(name, rtype, mode == Mode::Recursive).into_message();
     if mode != Mode::AuthoritativeTcp {
-        let reply = over_udp(server, &question).await?;
+        let reply = over_udp(server, &question, waits.udp).await?;
         if !reply.header().tc() {
             return read(server, &reply);
         }
     }
-    read(server, &over_tcp(server, &question).await?)
+    read(server, &over_tcp(server, &question, waits.tcp).await?)
 }
 
-fn question(name: &Name, rtype: Rtype, recursion: bool) -> Message<Vec<u8>> {
+/// A question, open for a signature.
+pub(super) fn question(name: &Name, rtype: Rtype, recursion: bool) -> AdditionalBuilder<Vec<u8>> {
     let mut builder = MessageBuilder::new_vec();
     builder.header_mut().set_random_id();
     builder.header_mut().set_rd(recursion);
@@ -109,12 +141,13 @@ fn question(name: &Name, rtype: Rtype, recursion: bool) -> Message<Vec<u8>> {
             Ok(())
         })
         .expect("an empty OPT record fits behind one question");
-    builder.into_message()
+    builder
 }
 
 async fn over_udp(
     server: SocketAddr,
     question: &Message<Vec<u8>>,
+    wait: Duration,
 ) -> Result<Message<Vec<u8>>, QueryError> {
     let io = |error| socket_error(server, error);
     let local: SocketAddr =
@@ -125,8 +158,7 @@ async fn over_udp(
     let mut buffer = vec![0; usize::from(u16::MAX)];
     for _ in 0..2 {
         socket.send(question.as_slice()).await.map_err(io)?;
-        let wait = timeout(UDP_WAIT, matching_datagram(&socket, question, &mut buffer));
-        match wait.await {
+        match timeout(wait, matching_datagram(&socket, question, &mut buffer)).await {
             Ok(reply) => return reply.map_err(io),
             Err(_elapsed) => {}
         }
@@ -153,6 +185,7 @@ async fn matching_datagram(
 async fn over_tcp(
     server: SocketAddr,
     question: &Message<Vec<u8>>,
+    wait: Duration,
 ) -> Result<Message<Vec<u8>>, QueryError> {
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
@@ -164,7 +197,7 @@ async fn over_tcp(
         stream.read_exact(&mut reply).await?;
         Ok(reply)
     };
-    let octets = timeout(TCP_WAIT, exchange)
+    let octets = timeout(wait, exchange)
         .await
         .map_err(|_elapsed| QueryError::Silent(server))?
         .map_err(|error| socket_error(server, error))?;
@@ -183,36 +216,41 @@ fn socket_error(server: SocketAddr, error: io::Error) -> QueryError {
     }
 }
 
-fn read(server: SocketAddr, reply: &Message<Vec<u8>>) -> Result<Reply, QueryError> {
+/// Reads a reply that came from `server`.
+pub(super) fn read(server: SocketAddr, reply: &Message<Vec<u8>>) -> Result<Reply, QueryError> {
     let broken = |error| QueryError::Malformed(server, error);
     let mut answer = Vec::new();
+    let (mut others, mut serial, mut negative_ttl) = (BTreeSet::new(), None, None);
     for record in reply.answer().map_err(broken)? {
         let record = record.map_err(broken)?;
-        if let Some(rdata) = rdata(&record).map_err(broken)? {
+        if let Some((rdata, wire)) = rdata(&record).map_err(broken)? {
             let owner = record.owner().to_name();
-            answer.push(ReplyRecord { owner, ttl: record.ttl().as_secs(), rdata });
+            answer.push(ReplyRecord { owner, ttl: record.ttl().as_secs(), rdata, wire });
+        } else if let Some(soa) = record.to_record::<Soa<_>>().map_err(broken)? {
+            serial = Some(soa.data().serial().into_int());
+        } else {
+            others.insert(record.rtype());
         }
     }
-    let authority_soa = reply
-        .authority()
-        .map_err(broken)?
-        .limit_to::<Soa<_>>()
-        .filter_map(Result::ok)
-        .map(|record| record.data().serial().into_int())
-        .next();
+    for soa in reply.authority().map_err(broken)?.limit_to::<Soa<_>>().filter_map(Result::ok) {
+        serial = Some(soa.data().serial().into_int());
+        negative_ttl = Some(soa.ttl().min(soa.data().minimum()).as_secs());
+    }
     Ok(Reply {
         authoritative: reply.header().aa(),
         rcode: reply.header().rcode(),
         answer,
-        authority_soa,
+        others,
+        serial,
+        negative_ttl,
     })
 }
 
 type Parsed<'a> = domain::base::record::ParsedRecord<'a, Vec<u8>>;
 
-/// The value of a record, none for types this program does not know.
-fn rdata(record: &Parsed<'_>) -> Result<Option<Rdata>, ParseError> {
-    Ok(match record.rtype() {
+/// The value of a record, and its wire form; none for types this program does not know.
+fn rdata(record: &Parsed<'_>) -> Result<Option<(Rdata, Vec<u8>)>, ParseError> {
+    let rdata = match record.rtype() {
         Rtype::A => record.to_record::<A>()?.map(|it| Rdata::A(it.data().addr())),
         Rtype::AAAA => record.to_record::<Aaaa>()?.map(|it| Rdata::Aaaa(it.data().addr())),
         Rtype::CNAME => {
@@ -221,15 +259,25 @@ fn rdata(record: &Parsed<'_>) -> Result<Option<Rdata>, ParseError> {
         Rtype::NS => {
             record.to_record::<Ns<_>>()?.map(|it| Rdata::Ns(it.data().nsdname().to_name()))
         }
-        Rtype::TXT => record.to_record::<Txt<_>>()?.map(|it| Rdata::Txt(it.data().text())),
         Rtype::MX => record
             .to_record::<Mx<_>>()?
             .map(|it| Rdata::Mx(it.data().preference(), it.data().exchange().to_name())),
-        Rtype::SOA => {
-            record.to_record::<Soa<_>>()?.map(|it| Rdata::SoaSerial(it.data().serial().into_int()))
+        Rtype::SRV => record.to_record::<Srv<_>>()?.map(|it| {
+            let srv = it.data();
+            Rdata::Srv(srv.priority(), srv.weight(), srv.port(), srv.target().to_name())
+        }),
+        Rtype::TXT => {
+            let Some(record) = record.to_record::<Txt<_>>()? else { return Ok(None) };
+            let mut wire = Vec::new();
+            let Ok(()) = record.data().compose_rdata(&mut wire);
+            return Ok(Some((Rdata::Txt(record.data().text()), wire)));
         }
         _ => None,
-    })
+    };
+    Ok(rdata.map(|rdata| {
+        let wire = rdata.wire();
+        (rdata, wire)
+    }))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use domain::base::Rtype;
 use schemars::JsonSchema;
@@ -30,9 +30,14 @@ pub enum RecordType {
     Txt,
     /// Mail exchanges: `10 mail.example.org`.
     Mx,
+    /// Where a service is: `0 5 5060 sip.example.org`.
+    Srv,
 }
 
 impl RecordType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::A, Self::Aaaa, Self::Cname, Self::Txt, Self::Mx, Self::Srv];
+
     /// As written in runbooks, URLs and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,6 +46,7 @@ impl RecordType {
             Self::Cname => "CNAME",
             Self::Txt => "TXT",
             Self::Mx => "MX",
+            Self::Srv => "SRV",
         }
     }
 
@@ -52,6 +58,7 @@ impl RecordType {
             Self::Cname => Rtype::CNAME,
             Self::Txt => Rtype::TXT,
             Self::Mx => Rtype::MX,
+            Self::Srv => Rtype::SRV,
         }
     }
 
@@ -77,6 +84,17 @@ impl RecordType {
                     .and_then(|(number, rest)| Some((number.parse().ok()?, rest.trim())))
                     .ok_or_else(|| format!("`{text}` is not `<preference> <host>`"))?;
                 Ok(Rdata::Mx(preference, name(exchange)?))
+            }
+            Self::Srv => {
+                let mut words = text.split_whitespace();
+                let mut number = || words.next()?.parse().ok();
+                let numbers = (number(), number(), number());
+                match (numbers, words.next(), words.next()) {
+                    ((Some(priority), Some(weight), Some(port)), Some(target), None) => {
+                        Ok(Rdata::Srv(priority, weight, port, name(target)?))
+                    }
+                    _ => Err(format!("`{text}` is not `<priority> <weight> <port> <host>`")),
+                }
             }
         }
     }
@@ -106,10 +124,64 @@ pub enum Rdata {
     Txt(Vec<u8>),
     /// Preference and exchange.
     Mx(u16, Name),
+    /// Priority, weight, port and host.
+    Srv(u16, u16, u16, Name),
     /// A name server.
     Ns(Name),
-    /// The serial of a zone's start of authority.
-    SoaSerial(u32),
+}
+
+impl Rdata {
+    /// Its type on the wire.
+    pub const fn rtype(&self) -> Rtype {
+        match self {
+            Self::A(_) => Rtype::A,
+            Self::Aaaa(_) => Rtype::AAAA,
+            Self::Cname(_) => Rtype::CNAME,
+            Self::Txt(_) => Rtype::TXT,
+            Self::Mx(..) => Rtype::MX,
+            Self::Srv(..) => Rtype::SRV,
+            Self::Ns(_) => Rtype::NS,
+        }
+    }
+
+    /// The address, of a record that is one.
+    pub const fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::A(address) => Some(IpAddr::V4(*address)),
+            Self::Aaaa(address) => Some(IpAddr::V6(*address)),
+            _ => None,
+        }
+    }
+
+    /// As a person writes it: [`RecordType::parse`] reads it again.
+    pub fn written(&self) -> String {
+        match self {
+            Self::Txt(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The value as it goes over the wire, names written out; a text in strings as long as they may be.
+    pub fn wire(&self) -> Vec<u8> {
+        match self {
+            Self::A(address) => address.octets().to_vec(),
+            Self::Aaaa(address) => address.octets().to_vec(),
+            Self::Cname(name) | Self::Ns(name) => name.as_slice().to_vec(),
+            Self::Txt(text) if text.is_empty() => vec![0],
+            Self::Txt(text) => text
+                .chunks(usize::from(u8::MAX))
+                .flat_map(|part| {
+                    let length = u8::try_from(part.len()).expect("a part is at most that long");
+                    std::iter::once(length).chain(part.iter().copied())
+                })
+                .collect(),
+            Self::Mx(preference, name) => [&preference.to_be_bytes(), name.as_slice()].concat(),
+            Self::Srv(priority, weight, port, name) => {
+                let numbers = [priority, weight, port].map(|number| number.to_be_bytes());
+                [numbers.as_flattened(), name.as_slice()].concat()
+            }
+        }
+    }
 }
 
 impl fmt::Display for Rdata {
@@ -120,7 +192,9 @@ impl fmt::Display for Rdata {
             Self::Cname(name) | Self::Ns(name) => write!(f, "{name}"),
             Self::Txt(bytes) => write!(f, "{:?}", String::from_utf8_lossy(bytes)),
             Self::Mx(preference, name) => write!(f, "{preference} {name}"),
-            Self::SoaSerial(serial) => write!(f, "serial {serial}"),
+            Self::Srv(priority, weight, port, name) => {
+                write!(f, "{priority} {weight} {port} {name}")
+            }
         }
     }
 }
@@ -157,11 +231,14 @@ mod tests {
             (RecordType::Aaaa, "2001:db8::7"),
             (RecordType::Cname, "crm-target.contoso.example"),
             (RecordType::Mx, "10 mail.contoso.example"),
+            (RecordType::Srv, "0 5 5060 sip.contoso.example"),
         ] {
             assert_eq!(kind.parse(text).expect("valid").to_string(), text);
         }
         let cname = RecordType::Cname;
         assert_eq!(cname.parse("CRM.Contoso.example."), cname.parse("crm.contoso.example"));
         assert!(RecordType::A.parse("crm.contoso.example").is_err());
+        assert!(RecordType::Srv.parse("5 5060 sip.contoso.example").is_err());
+        assert!(RecordType::Srv.parse("0 5 5060 sip.contoso.example x").is_err());
     }
 }

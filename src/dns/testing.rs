@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use domain::base::iana::Rcode;
 use domain::base::{Message, MessageBuilder, Rtype, ToName as _};
-use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Soa, Txt};
+use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Srv, Txt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
@@ -114,15 +114,11 @@ fn reply(
             Rdata::Txt(text) => {
                 builder.push((&name, ttl, Txt::<Vec<u8>>::build_from_slice(&text).expect("short")))
             }
-            Rdata::SoaSerial(serial) => builder.push((
-                &name,
-                ttl,
-                Soa::new(name.clone(), name.clone(), serial.into(), TTL, TTL, TTL, TTL),
-            )),
+            Rdata::Srv(priority, weight, port, target) => {
+                builder.push((&name, ttl, Srv::new(priority, weight, port, target)))
+            }
         };
         pushed.expect("room");
     }
     Some(builder.finish())
 }
-
-const TTL: domain::base::Ttl = domain::base::Ttl::from_secs(300);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use domain::base::Rtype;
 use domain::base::iana::Rcode;
@@ -15,12 +15,15 @@ use futures::future::join_all;
 use super::network::{LookupError, Network};
 use super::query::{Mode, QueryError, Reply, ask};
 use super::record::{Name, Rdata, RecordType, RrSet, name};
+use super::update::{Primary, UpdateError};
+use crate::clock::Clock;
+use crate::plan::ServerAddress;
 
 /// One name server at one address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Server {
-    /// As the zone's NS record names it.
-    pub name: Name,
+    /// As the zone's NS record or the runbook names it.
+    pub name: String,
     /// None when the name has no address.
     pub address: Option<SocketAddr>,
 }
@@ -28,6 +31,8 @@ pub struct Server {
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
+            // Named by its address.
+            Some(address) if self.name.parse() == Ok(address.ip()) => write!(f, "{address}"),
             Some(address) => write!(f, "{} ({})", self.name, address.ip()),
             None => write!(f, "{}", self.name),
         }
@@ -97,31 +102,59 @@ impl Authorities {
     pub async fn find(network: &Network, zone: &str) -> Result<Self, LookupError> {
         let apex = name(zone).map_err(|_| LookupError::NotAName(zone.to_owned()))?;
         let reply = network.resolve(&apex, Rtype::NS).await?;
-        let names: BTreeSet<Name> = reply
-            .answer
-            .iter()
-            .filter(|record| record.owner == apex)
-            .filter_map(|record| match &record.rdata {
-                Rdata::Ns(server) => Some(server.clone()),
-                _ => None,
-            })
-            .collect();
+        let names = name_servers(&apex, &reply);
         if names.is_empty() {
             let said = format!("{}, no NS record", reply.rcode);
             return Err(LookupError::NoAddress { name: zone.to_owned(), said });
         }
-        let port = network.port(53);
         let mut servers = Vec::new();
         for name in names {
-            match network.lookup(&name.to_string()).await {
-                Ok(found) => servers.extend(found.into_iter().map(|ip| Server {
-                    name: name.clone(),
-                    address: Some(SocketAddr::new(ip, port)),
-                })),
-                Err(_) => servers.push(Server { name, address: None }),
-            }
+            let found = network.lookup(&name.to_string()).await.unwrap_or_default();
+            servers.extend(at(network, &name, found));
         }
         Ok(Self { zone: apex, servers })
+    }
+
+    /// Finds them by the zone's NS records at its primary, which need not be one of them; it also knows the addresses of
+    /// those whose names lie in the zone.
+    pub async fn of_primary(
+        network: &Network,
+        clock: &Clock,
+        primary: &Primary,
+    ) -> Result<Self, UpdateError> {
+        let zone = primary.zone.clone();
+        let names = name_servers(&zone, &primary.ask(clock, &zone, Rtype::NS).await?);
+        if names.is_empty() {
+            return Err(UpdateError::NotAuthoritative(primary.address, zone.to_string()));
+        }
+        let mut servers = Vec::new();
+        for name in names {
+            let mut found = Vec::new();
+            if name.ends_with(&zone) {
+                for rtype in [Rtype::A, Rtype::AAAA] {
+                    let reply = primary.ask(clock, &name, rtype).await?;
+                    found.extend(reply.answer.iter().filter_map(|it| it.rdata.address()));
+                }
+            } else {
+                found = network.lookup(&name.to_string()).await.unwrap_or_default();
+            }
+            servers.extend(at(network, &name, found));
+        }
+        Ok(Self { zone, servers })
+    }
+
+    /// Those that an author names.
+    pub async fn named(
+        network: &Network,
+        zone: Name,
+        named: &[ServerAddress],
+    ) -> Result<Self, LookupError> {
+        let mut servers = Vec::new();
+        for server in named {
+            let address = network.name_server(server).await?;
+            servers.push(Server { name: server.host.clone(), address: Some(address) });
+        }
+        Ok(Self { zone, servers })
     }
 
     /// Asks all of them at once for one name and type. An alias at the name is part of the answer.
@@ -135,6 +168,26 @@ impl Authorities {
         });
         Truth(join_all(asked).await)
     }
+}
+
+/// The name servers that a reply names for a zone.
+fn name_servers(zone: &Name, reply: &Reply) -> BTreeSet<Name> {
+    let own = reply.answer.iter().filter(|record| record.owner == *zone);
+    let servers = own.filter_map(|record| match &record.rdata {
+        Rdata::Ns(server) => Some(server.clone()),
+        _ => None,
+    });
+    servers.collect()
+}
+
+/// A server at each of its addresses, or at none.
+fn at(network: &Network, name: &Name, found: Vec<IpAddr>) -> Vec<Server> {
+    let (name, port) = (name.to_string(), network.port(53));
+    if found.is_empty() {
+        return vec![Server { name, address: None }];
+    }
+    let address = |ip| Server { name: name.clone(), address: Some(SocketAddr::new(ip, port)) };
+    found.into_iter().map(address).collect()
 }
 
 async fn said(address: SocketAddr, name: &Name, kind: RecordType) -> Said {
@@ -179,8 +232,8 @@ impl Truth {
     }
 
     /// Some address of that server could be asked.
-    fn reached(&self, server: &Name) -> bool {
-        self.0.iter().any(|answer| answer.server.name == *server && answer.said != Said::NoRoute)
+    fn reached(&self, server: &str) -> bool {
+        self.0.iter().any(|answer| answer.server.name == server && answer.said != Said::NoRoute)
     }
 
     /// One line a server, for the record.

@@ -13,6 +13,7 @@ mod scene;
 mod schema;
 mod settings;
 mod span;
+mod system;
 mod template;
 
 pub use build::{Prepared, prepare};
@@ -22,6 +23,7 @@ pub use model::{
 };
 pub use schema::schema;
 pub use span::{NotASpan, Span};
+pub use system::{NameServer, ServerAddress, TsigAlgorithm};
 
 #[cfg(test)]
 pub(crate) mod testing;

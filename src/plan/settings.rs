@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use super::template::is_template;
-use super::{AzureSettings, rules};
+use super::{AzureSettings, NameServer, rules};
 use crate::diagnostic::source::Sources;
 use crate::diagnostic::{Diagnostic, mask};
 use crate::runbook::keys::{AzureKeys, CloudName};
@@ -101,8 +101,12 @@ fn read_systems(
             out.push(
                 Diagnostic::error("RB005", format!("the system `{}` is a mapping", key.text))
                     .at(sources.place(system.mark))
-                    .hint("write `{postgres: …}`, `{sqlite: …}`, `{http: …}`, `{folder: …}` or `{command: […]}`"),
+                    .hint("write `{postgres: …}`, `{sqlite: …}`, `{http: …}`, `{folder: …}`, `{command: […]}` or `{rfc2136: …}`"),
             );
+        }
+        if system.get("rfc2136").is_some() {
+            // What is wrong is reported at its place; the plan keeps systems as they are written.
+            let _: Option<NameServer> = de::read(system, sources, out);
         }
         for (name, value) in system.entries() {
             out.extend(unknown_secret(name, value, runbook, sources));

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::plan::{OnFailure, SecretRef, Span};
+use crate::plan::{NameServer, OnFailure, SecretRef, Span};
 
 /// A runbook: one wave, the set of workloads that is cut over together.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -39,9 +39,10 @@ pub struct RunbookKeys {
     /// References to secrets by name, never values.
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretKeys>,
-    /// Named endpoints that steps refer to: `{postgres: …}`, `{http: …}`, `{folder: …}`, `{sqlite: …}`, `{command: […]}`.
+    /// Named endpoints that steps refer to: `{postgres: …}`, `{http: …}`, `{folder: …}`, `{sqlite: …}`, `{command: […]}`,
+    /// `{rfc2136: …}`.
     #[serde(default)]
-    #[schemars(with = "BTreeMap<String, BTreeMap<String, Value>>")]
+    #[schemars(with = "BTreeMap<String, SystemKeys>")]
     pub systems: Raw,
     /// What moves, by name; or `from: inventory.csv` with a row for each.
     #[serde(default)]
@@ -164,6 +165,16 @@ pub enum WorkloadsKeys {
     },
     /// Workloads by name.
     Inline(BTreeMap<String, WorkloadKeys>),
+}
+
+/// A named endpoint.
+#[derive(Debug, JsonSchema)]
+#[schemars(untagged)]
+pub enum SystemKeys {
+    /// A primary name server.
+    NameServer(NameServer),
+    /// Any other: the kind of endpoint with its address, and what it needs.
+    Other(BTreeMap<String, Value>),
 }
 
 /// What moves as a whole. Further keys are free and can be used as `{{ workload.key }}`.

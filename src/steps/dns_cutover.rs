@@ -1,38 +1,74 @@
-//! `dns.cutover`: moves a name by one conditional write, and is done when every authoritative server answers the new value.
+//! `dns.cutover`: moves names by conditional writes, and is done when every authoritative server answers the new values.
 //!
-//! Promises: nothing is written before the way back is proved (the whole record set captured, the fallback answering); a
-//! record set changed by another hand is never overwritten; nothing is deleted to be created again.
+//! Promises: nothing is written before the way back is proved (everything captured, the fallback answering, the rights
+//! there); records changed by another hand are never overwritten; nothing is deleted to be created again.
 
-use std::collections::BTreeSet;
+mod gates;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::zone::{Task, UNTOUCHED};
+use super::zone::{self, Place, UNTOUCHED, Zone};
 use super::{
-    Change, Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx,
-    StepError,
+    Change, Evidence, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
-use crate::azure::{Azure, RecordSet, Wait};
-use crate::dns::azure::{Record, recorded, same, service_type, shown, values};
-use crate::dns::{Endpoint, Health, HostPort, RecordType, Settled};
+use crate::dns::azure::slot;
+use crate::dns::update::Slot;
+use crate::dns::{RecordType, Set, Settled, Turn};
 use crate::plan::{Class, KindSpec, Role, Span};
-use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
+use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
-/// Parameters of `dns.cutover`.
+/// Parameters of `dns.cutover`: one record by `record`, `type` and `value`, or several by `records`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The public Azure DNS zone: `contoso.example`.
+    /// The zone: `contoso.example`.
     pub zone: String,
-    /// Resource group of the zone; the runbook's default one when not given.
+    /// The system that keeps it, `{rfc2136: …}` under `systems`; Azure DNS when not given.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// Resource group of an Azure DNS zone; the runbook's default one when not given.
     #[serde(default)]
     pub resource_group: Option<String>,
     /// The record's name relative to the zone; `@` is the zone itself.
+    #[serde(default)]
+    pub record: Option<String>,
+    /// Type of the record.
+    #[serde(default, rename = "type")]
+    pub kind: Option<RecordType>,
+    /// The new value, or a list of them. Replaces all that are there.
+    #[serde(default)]
+    pub value: Option<OneOrMany>,
+    /// Seconds; what is there stays when not given, 300 for a new record.
+    #[serde(default)]
+    pub ttl: Option<u32>,
+    /// What must be there before the switch, `[]` for nothing. Anything else is drift: nothing is written, exit 11.
+    #[serde(default)]
+    pub expect: Option<OneOrMany>,
+    /// Types that go from the name in the same update, as a CNAME that becomes an A. Not at Azure DNS, which has no
+    /// transactions.
+    #[serde(default)]
+    pub replaces: Vec<RecordType>,
+    /// Several records, moved and taken back together.
+    #[serde(default)]
+    pub records: Vec<RecordWith>,
+    /// URL or `host:port` of the source, which must still answer at the moment of the switch.
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// How long the authoritative servers may take.
+    #[serde(default = "five_minutes")]
+    pub within: Span,
+}
+
+/// One of several records.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordWith {
+    /// The record's name relative to the zone; `@` is the zone itself.
     pub record: String,
-    /// Type of the record. It stays the same: a CNAME can not become an A.
+    /// Type of the record.
     #[serde(rename = "type")]
     pub kind: RecordType,
     /// The new value, or a list of them. Replaces all that are there.
@@ -40,15 +76,12 @@ pub struct With {
     /// Seconds; what is there stays when not given, 300 for a new record.
     #[serde(default)]
     pub ttl: Option<u32>,
-    /// What must be there before the switch, `[]` for nothing. Anything else is drift: nothing is written, exit 11.
+    /// What must be there before the switch, `[]` for nothing.
     #[serde(default)]
     pub expect: Option<OneOrMany>,
-    /// URL or `host:port` of the source, which must still answer at the moment of the switch.
+    /// Types that go from the name in the same update. Not at Azure DNS.
     #[serde(default)]
-    pub fallback: Option<String>,
-    /// How long the authoritative servers may take.
-    #[serde(default = "five_minutes")]
-    pub within: Span,
+    pub replaces: Vec<RecordType>,
 }
 
 const fn five_minutes() -> Span {
@@ -59,18 +92,32 @@ const fn five_minutes() -> Span {
 const TTL: u32 = 300;
 
 const DOCS: &str = "\
-Changes one record set of a public Azure DNS zone by a single conditional write (`If-Match`, or `If-None-Match: *` where \
-nothing is), then asks every authoritative server of the zone until each serves exactly the new value and TTL. Metadata stays.
+Changes record sets of a zone by conditional writes, then asks every authoritative server of the zone until each serves \
+exactly the new values and TTLs. What is not named stays.
 
-Before the write the way back is proved: the whole record set is captured, and `fallback` must answer.
+The zone is kept by Azure DNS (`If-Match`, or `If-None-Match: *` where nothing is; metadata stays), or by a primary name \
+server that takes signed updates, named by `system`:
+
+```yaml
+secrets: { tsig_key: { file: tsig.key } }                      # base64, as tsig-keygen writes it
+systems: { names: { rfc2136: 10.0.0.53, key_name: migrate, secret: tsig_key } }
+```
+
+There the values that were read are the update's prerequisites (TTLs can not be: the protocol compares values only), and \
+all records of the step change in one message, or none. `replaces: [CNAME]` with `type: A` lets an alias become an address \
+in that message. Azure DNS has no transactions: several `records` are written one after the other, each under its own \
+intent, and taken back in reverse; a type can not change there without a hole, so it is refused.
+
+Before the first write the way back is proved: everything is captured, `fallback` must answer, and a primary must grant a \
+signed update that by its prerequisites changes nothing.
 
 `expect` is how drift is noticed: write down what the plan was made against. If anything else is there at the switch, or \
 if somebody writes between our reading and our write, nothing is overwritten and the run stops with exit 11 and both values.
 
-Taken back: the captured record set is restored with TTL and metadata; a record set that was not there is deleted; both \
+Taken back: what was captured is restored with its TTL and metadata; a record set that was not there is deleted; both \
 only if nobody else changed it since, and both proved at every server.
 
-Outputs: `name`, `previous`, `values`.";
+Outputs: `name` (of the first record), `previous`, `values`.";
 
 /// A value or a list of values.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -95,7 +142,7 @@ impl OneOrMany {
 pub const KIND: Kind = Kind {
     spec: KindSpec {
         name: "dns.cutover",
-        summary: "Change a record set and prove the answer at every authoritative server",
+        summary: "Change record sets and prove the answer at every authoritative server",
         docs: DOCS,
         example: include_str!("../../examples/steps/dns.cutover.yaml"),
         class: Class::Action,
@@ -108,29 +155,27 @@ pub const KIND: Kind = Kind {
         check: super::check::<With>,
         describe,
     },
-    build: |with| {
-        let with = super::read::<With>(with)?;
-        for value in with.value.list().iter().chain(&with.expected().unwrap_or_default()) {
-            with.kind.parse(value)?;
-        }
-        if with.value.list().is_empty() {
-            return Err("`value` needs at least one value; a cutover never deletes".to_owned());
-        }
-        Ok(Box::new(with))
-    },
+    build: |with| Ok(Box::new(Cutover::of(super::read::<With>(with)?)?)),
 };
 
 fn describe(with: &Value) -> Vec<String> {
-    let text = |key: &str| with[key].as_str().unwrap_or("?").to_owned();
-    let value = match &with["value"] {
-        Value::Array(many) => {
-            many.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-        }
-        one => one.as_str().unwrap_or("?").to_owned(),
+    let zone = with["zone"].as_str().unwrap_or("?");
+    let line = |record: &Value| {
+        let text = |key: &str| record[key].as_str().unwrap_or("?").to_owned();
+        let value = match &record["value"] {
+            Value::Array(many) => {
+                many.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+            }
+            one => one.as_str().unwrap_or("?").to_owned(),
+        };
+        format!("{} {}.{zone} -> {value}", text("type"), text("record"))
     };
-    let mut lines =
-        vec![format!("{} {}.{} -> {value}", text("type"), text("record"), text("zone"))];
-    if with["expect"].is_null() {
+    let records = match with["records"].as_array().filter(|records| !records.is_empty()) {
+        Some(records) => records.iter().collect(),
+        None => vec![with],
+    };
+    let mut lines: Vec<String> = records.iter().map(|record| line(record)).collect();
+    if records.iter().any(|record| record["expect"].is_null()) {
         lines.push("no `expect`: a change by another hand before the switch is not noticed".to_owned());
     }
     if with["fallback"].is_null() {
@@ -139,221 +184,219 @@ fn describe(with: &Value) -> Vec<String> {
     lines
 }
 
-impl With {
-    fn expected(&self) -> Option<Vec<String>> {
-        self.expect.as_ref().map(OneOrMany::list)
-    }
+/// The step, its records read.
+#[derive(Debug)]
+struct Cutover {
+    with: With,
+    moves: Vec<Move>,
+}
 
-    fn record(&self, azure: &Azure) -> Result<Record, StepError> {
-        let group = self.resource_group.as_deref();
-        Record::new(azure, group, &self.zone, &self.record, self.kind)
-            .map_err(|error| error.into_step_error(self.attempted(), UNTOUCHED))
+/// One record on its way.
+#[derive(Debug)]
+struct Move {
+    slot: Slot,
+    value: Vec<String>,
+    ttl: Option<u32>,
+    expect: Option<Vec<String>>,
+    /// What goes from the name at the same time.
+    replaced: Vec<Slot>,
+}
+
+impl Cutover {
+    fn of(with: With) -> Result<Self, String> {
+        let written = match (&with.record, with.kind, &with.value) {
+            (None, None, None) if !with.records.is_empty() => with.records.clone(),
+            (Some(record), Some(kind), Some(value)) if with.records.is_empty() => {
+                vec![RecordWith {
+                    record: record.clone(),
+                    kind,
+                    value: value.clone(),
+                    ttl: with.ttl,
+                    expect: with.expect.clone(),
+                    replaces: with.replaces.clone(),
+                }]
+            }
+            _ => {
+                let what = "one record needs `record`, `type` and `value`; several stand in `records`";
+                return Err(what.to_owned());
+            }
+        };
+        if !with.records.is_empty()
+            && (with.ttl.is_some() || with.expect.is_some() || !with.replaces.is_empty())
+        {
+            return Err("with `records`, `ttl`, `expect` and `replaces` stand there".to_owned());
+        }
+        let moves: Vec<Move> =
+            written.iter().map(|record| Move::of(&with.zone, record)).collect::<Result<_, _>>()?;
+        if with.system.is_none() && moves.iter().any(|it| !it.replaced.is_empty()) {
+            return Err(format!("`replaces` needs a `system`: {}", gates::NO_TRANSACTIONS));
+        }
+        let mut named = std::collections::BTreeSet::new();
+        let twice = moves.iter().find(|it| !named.insert(&it.slot));
+        if let Some(twice) = twice {
+            return Err(format!("{} stands twice", twice.slot));
+        }
+        Ok(Self { with, moves })
     }
 
     fn attempted(&self) -> String {
-        let (kind, record, zone) = (self.kind, &self.record, &self.zone);
-        format!("point {kind} {record} in zone {zone} to {}", self.value.list().join(", "))
-    }
-
-    /// What the record set shall be: values and TTL change, metadata stays.
-    fn wanted(&self, now: Option<&RecordSet>) -> Result<RecordSet, StepError> {
-        let list = self.value.list();
-        let kind = service_type(self.kind);
-        let set = match now {
-            Some(now) => now.clone().with_values(&list).map(|set| match self.ttl {
-                Some(ttl) => set.with_ttl(ttl),
-                None => set,
-            }),
-            None => RecordSet::new(&self.record, kind, self.ttl.unwrap_or(TTL), &list),
-        };
-        let mut set = set.map_err(|error| error.into_step_error(self.attempted(), UNTOUCHED))?;
-        set.etag = None;
-        Ok(set)
-    }
-
-    /// Drift: what is there is not what the author expected.
-    fn as_expected(&self, now: Option<&RecordSet>) -> Result<(), StepError> {
-        let Some(expected) = self.expected() else { return Ok(()) };
-        let wanted: Result<_, _> = expected.iter().map(|value| self.kind.parse(value)).collect();
-        let found = now.map_or_else(|| Ok(BTreeSet::default()), |set| values(set, self.kind));
-        if wanted.is_ok() && wanted == found {
-            return Ok(());
-        }
-        let expected =
-            if expected.is_empty() { "no record".to_owned() } else { expected.join(", ") };
-        Err(StepError::new(
-            FailureClass::Drift,
-            "MIG0203",
-            self.attempted(),
-            "the record set was changed by another hand; nothing was overwritten",
-        )
-        .cause(format!("expected: {expected}"))
-        .cause(format!("found: {}", shown(now)))
-        .hint("find out who changed it and why; correct the record set or `expect`, then plan again"))
-    }
-
-    /// A name has either a CNAME or other records; the service would refuse, and deleting first would leave a hole.
-    async fn same_type(&self, azure: &Azure, record: &Record, wait: &mut Wait<'_>) -> Result<(), StepError> {
-        use RecordType::{A, Aaaa, Cname, Mx, Txt};
-        let others: &[RecordType] =
-            if self.kind == Cname { &[A, Aaaa, Txt, Mx] } else { &[Cname] };
-        for &kind in others {
-            let other = Record { kind, ..record.clone() };
-            let found = other.read(azure, wait).await;
-            let found = found.map_err(|error| error.into_step_error(self.attempted(), UNTOUCHED))?;
-            if let Some(set) = found {
-                return Err(StepError::new(
-                    FailureClass::Refused,
-                    "MIG0205",
-                    self.attempted(),
-                    format!(
-                        "the name has a {kind} record: {}; nothing was changed",
-                        shown(Some(&set))
-                    ),
-                )
-                .hint(format!("a change from {kind} to {} would leave the name without an answer meanwhile; keep the type", self.kind)));
+        let zone = &self.with.zone;
+        match self.moves.as_slice() {
+            [one] => {
+                let record = self.with.record.as_ref().or(self.with.records.first().map(|it| &it.record));
+                let record = record.map_or("?", String::as_str);
+                format!("point {} {record} in zone {zone} to {}", one.slot.kind, one.value.join(", "))
             }
-        }
-        Ok(())
-    }
-
-    /// Whether the source still answers. Not given is not compared, and said so.
-    async fn fallback(&self, cx: &StepCx) -> Evidence {
-        let evidence = |check: String, verdict: &str, detail: String, holds: bool| Evidence {
-            check: format!("way back: {check}"),
-            verdict: verdict.to_owned(),
-            detail,
-            holds,
-        };
-        let Some(fallback) = self.fallback.clone() else {
-            let detail = "no `fallback` is given".to_owned();
-            return evidence("source".to_owned(), "not compared", detail, false);
-        };
-        if let Ok(url) = fallback.parse::<url::Url>()
-            && url.has_host()
-        {
-            let endpoint = Endpoint::answering(url);
-            let reading = endpoint.read(&cx.world.network).await;
-            let good = reading.health == Health::Good;
-            return evidence(endpoint.shown(), &reading.health.to_string(), reading.detail, good);
-        }
-        match HostPort::try_from(fallback.clone()) {
-            Ok(HostPort { host, port }) => {
-                match cx.world.network.tcp_connect(&host, port).await {
-                    Ok(_) => evidence(fallback, "healthy", "accepts connections".to_owned(), true),
-                    Err(error) => evidence(fallback, "failing", error.to_string(), false),
-                }
-            }
-            Err(why) => evidence(fallback, "not compared", why, false),
+            many => format!("move {} records in zone {zone}", many.len()),
         }
     }
 
-    /// Everything that must hold before the switch. Reads only.
-    async fn gates(
-        &self,
-        cx: &StepCx,
-        record: &Record,
-        now: Option<&RecordSet>,
-        wait: &mut Wait<'_>,
-    ) -> Result<Evidence, StepError> {
-        self.as_expected(now)?;
-        self.same_type(&cx.world.azure, record, wait).await?;
-        let fallback = self.fallback(cx).await;
-        if self.fallback.is_some() && !fallback.holds {
-            return Err(StepError::new(
-                FailureClass::Refused,
-                "MIG0204",
-                self.attempted(),
-                format!("the way back is not proved: {} ({}); nothing was changed", fallback.detail, fallback.verdict),
-            )
-            .hint("make the source answer again, then `migrate resume`")
-            .retryable());
-        }
-        Ok(fallback)
+    async fn zone(&self, cx: &StepCx, attempted: &str) -> Result<Zone, StepError> {
+        let With { zone, system, resource_group, .. } = &self.with;
+        let (system, resource_group) = (system.as_deref(), resource_group.as_deref());
+        Place { zone, system, resource_group }.open(cx, attempted).await
     }
 
-    fn outcome(&self, task: Task<'_>, before: &Value, settled: &Settled, fallback: Option<Evidence>) -> Outcome {
-        let previous = recorded(before).ok().flatten().map(|set| set.values());
+    fn outcome(&self, turns: &[Turn], proved: &[Settled], gates: Vec<Evidence>) -> Outcome {
+        let first = self.moves.first().map(|it| it.slot.name.to_string());
+        let previous: Vec<String> =
+            turns.iter().filter_map(|turn| turn.now.as_ref()).flat_map(Set::written).collect();
+        let values: Vec<&String> = self.moves.iter().flat_map(|it| &it.value).collect();
         let outputs = Outputs::from([
-            ("name".to_owned(), json!(task.record.full_name.to_string())),
-            ("previous".to_owned(), json!(previous.unwrap_or_default())),
-            ("values".to_owned(), json!(self.value.list())),
+            ("name".to_owned(), json!(first)),
+            ("previous".to_owned(), json!(previous)),
+            ("values".to_owned(), json!(values)),
         ]);
-        let mut evidence: Vec<Evidence> = fallback.into_iter().collect();
-        evidence.extend(task.evidence(&settled.truth, "equal"));
+        let mut evidence = gates;
+        for (turn, settled) in turns.iter().zip(proved) {
+            evidence.extend(zone::evidence(&turn.slot, &settled.truth, "equal"));
+        }
         Outcome { outputs, evidence }
     }
 }
 
-#[async_trait]
-impl Step for With {
-    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let azure = &cx.world.azure;
-        let (record, attempted) = (self.record(azure)?, self.attempted());
-        let task = Task { zone: &self.zone, record: &record, attempted: &attempted };
-        let mut wait = cx.wait();
-        let now = record.read(azure, &mut wait).await.map_err(|error| task.failed(error))?;
-        let fallback = self.gates(cx, &record, now.as_ref(), &mut wait).await?;
-        let wanted = self.wanted(now.as_ref())?;
-        let truth = task.authorities(cx).await?.ask(&record.full_name, self.kind).await;
-        let mut readings = vec![fallback];
-        readings.extend(task.evidence(&truth, "read"));
-        let change = Change {
-            target: record.shown(),
-            verb: if now.is_some() { "replace" } else { "create" }.to_owned(),
-            before: now.is_some().then(|| shown(now.as_ref())),
-            after: Some(shown(Some(&wanted))),
+impl Move {
+    fn of(zone: &str, record: &RecordWith) -> Result<Self, String> {
+        let (kind, value) = (record.kind, record.value.list());
+        if value.is_empty() {
+            return Err("`value` needs at least one value; a cutover never deletes".to_owned());
+        }
+        if kind == RecordType::Cname && value.len() > 1 {
+            return Err("a CNAME has one value".to_owned());
+        }
+        for text in &value {
+            kind.parse(text)?;
+        }
+        let slot = slot(zone, &record.record, kind)?;
+        let replaced = record.replaces.iter().filter(|other| **other != kind);
+        let replaced = replaced.map(|&kind| Slot { kind, ..slot.clone() }).collect();
+        let expect = record.expect.as_ref().map(OneOrMany::list);
+        Ok(Self { slot, value, ttl: record.ttl, expect, replaced })
+    }
+
+    /// Everything it changes: the new record set, and what goes.
+    fn slots(&self) -> Vec<Slot> {
+        std::iter::once(&self.slot).chain(&self.replaced).cloned().collect()
+    }
+
+    /// What is to be done, given what is there now.
+    fn turns(
+        &self,
+        zone: &Zone,
+        now: Vec<Option<Set>>,
+        attempted: &str,
+    ) -> Result<Vec<Turn>, StepError> {
+        let wanted = match now.first().cloned().flatten() {
+            Some(set) => set.with_values(self.slot.kind, &self.value).map(|set| match self.ttl {
+                Some(ttl) => set.with_ttl(ttl),
+                None => set,
+            }),
+            None => zone.keeper.fresh(&self.slot, self.ttl.unwrap_or(TTL), &self.value),
         };
-        let changes = if same(now.as_ref(), Some(&wanted)) { vec![] } else { vec![change] };
+        let wanted = wanted.map_err(|error| error.into_step_error(attempted, UNTOUCHED))?;
+        let wanted = std::iter::once(Some(wanted)).chain(std::iter::repeat(None));
+        let turns = self.slots().into_iter().zip(now).zip(wanted);
+        Ok(turns.map(|((slot, now), wanted)| Turn { slot, now, wanted }).collect())
+    }
+}
+
+#[async_trait]
+impl Step for Cutover {
+    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        let attempted = self.attempted();
+        let zone = self.zone(cx, &attempted).await?;
+        let moves: Vec<&Move> = self.moves.iter().collect();
+        let turns = self.turns(cx, cx.wait(), &zone, &moves, &attempted).await?;
+        let mut readings = vec![self.gates(cx, cx.wait(), &zone, &turns, &attempted).await?];
+        let slots = self.moves.iter().map(|it| &it.slot);
+        readings.extend(zone.readings(cx, slots, &attempted).await?);
+        let change = |turn: &Turn| Change {
+            target: turn.slot.to_string(),
+            verb: zone::verb(std::slice::from_ref(turn)).to_owned(),
+            before: turn.now.is_some().then(|| Set::shown(turn.now.as_ref())),
+            after: turn.wanted.is_some().then(|| Set::shown(turn.wanted.as_ref())),
+        };
+        let changes = turns.iter().filter(|turn| !turn.is_made()).map(change).collect();
         Ok(Preview { changes, readings })
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let read = cx.read;
-        let (record, attempted) = (self.record(&read.world.azure)?, self.attempted());
-        let task = Task { zone: &self.zone, record: &record, attempted: &attempted };
-        if let Some(effect) = read.recorded.iter().find(|effect| effect.done) {
-            // The switch was made in an earlier attempt; what is left is to prove it.
-            let wanted = recorded(&effect.intent.after).map_err(|e| task.unreadable(&e))?;
-            let settled = task.prove(cx, wanted.as_ref(), self.within).await?;
-            return Ok(self.outcome(task, &effect.intent.before, &settled, None));
+        let attempted = self.attempted();
+        let zone = self.zone(read, &attempted).await?;
+        // What an earlier attempt has switched is only to be proved.
+        let mut turns = Vec::new();
+        for effect in read.recorded.iter().filter(|effect| effect.done) {
+            turns.extend(zone.batch(effect, &attempted)?);
         }
-        let now = task.read(cx).await?;
-        let wanted = self.wanted(now.as_ref())?;
-        let fallback = self.gates(read, &record, now.as_ref(), &mut cx.wait()).await?;
-        if !same(now.as_ref(), Some(&wanted)) {
-            let key = format!("record:{}/{}", self.kind, self.record);
-            task.write(cx, key, now.as_ref(), Some(&wanted), |state| state).await?;
+        let made = |it: &&Move| turns.iter().any(|turn| turn.slot == it.slot);
+        let (_, open): (Vec<&Move>, Vec<&Move>) = self.moves.iter().partition(made);
+        let mut gates = Vec::new();
+        if !open.is_empty() {
+            let wanted = self.turns(read, cx.wait(), &zone, &open, &attempted).await?;
+            gates.push(self.gates(read, cx.wait(), &zone, &wanted, &attempted).await?);
+            gates.extend(Self::rights(read, cx.wait(), &zone, &wanted, &attempted).await?);
+            for batch in zone.keeper.batches(wanted) {
+                if !batch.iter().all(Turn::is_made) {
+                    let key = zone.keeper.key(&batch);
+                    zone.write(cx, key, &batch, &attempted, |state| state).await?;
+                }
+                turns.extend(batch);
+            }
         }
-        let settled = task.prove(cx, Some(&wanted), self.within).await?;
-        Ok(self.outcome(task, &json!(now), &settled, Some(fallback)))
+        let proved = zone.prove(cx, &turns, self.with.within, &attempted).await?;
+        Ok(self.outcome(&turns, &proved, gates))
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
-        match self.record(&cx.world.azure) {
-            Ok(record) => {
-                let Intent { before, after, .. } = &effect.intent;
-                record.probe(&cx.world.azure, &mut cx.wait(), before, after).await
-            }
+        match self.zone(cx, &self.attempted()).await {
+            Ok(zone) => zone.probe(cx, effect).await,
             Err(error) => Verdict::Unknown { evidence: error.to_string() },
         }
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
-        let record = self.record(&cx.read.world.azure)?;
-        let attempted = format!("restore {}", record.shown());
-        let task = Task { zone: &self.zone, record: &record, attempted: &attempted };
-        let state = |value| recorded(value).map_err(|error| task.unreadable(&error));
-        let (restored, left) = (state(&effect.intent.before)?, state(&effect.intent.after)?);
-        let now = task.read(cx).await?;
-        if !same(now.as_ref(), restored.as_ref()) {
-            if !same(now.as_ref(), left.as_ref()) {
-                return Err(task.foreign(left.as_ref(), now.as_ref()));
+        let read = cx.read;
+        let attempted = format!("restore {}", effect.intent.target);
+        let zone = self.zone(read, &attempted).await?;
+        let recorded = zone.batch(effect, &attempted)?;
+        let slots: Vec<Slot> = recorded.iter().map(|turn| turn.slot.clone()).collect();
+        let now = zone.read(read, cx.wait(), &slots, &attempted).await?;
+        let back: Vec<Turn> = recorded
+            .iter()
+            .zip(now)
+            .map(|(turn, now)| Turn { slot: turn.slot.clone(), now, wanted: turn.now.clone() })
+            .collect();
+        if !back.iter().all(Turn::is_made) {
+            for (turn, left) in back.iter().zip(&recorded) {
+                if !Set::same(turn.now.as_ref(), left.wanted.as_ref()) {
+                    return Err(zone::foreign(&attempted, left.wanted.as_ref(), turn.now.as_ref()));
+                }
             }
             let key = format!("undo:{}", effect.intent.key);
-            task.write(cx, key, now.as_ref(), restored.as_ref(), |state| state).await?;
+            zone.write(cx, key, &back, &attempted, |state| state).await?;
         }
-        task.prove(cx, restored.as_ref(), self.within).await.map(drop)
+        zone.prove(cx, &back, self.with.within, &attempted).await.map(drop)
     }
 }
 

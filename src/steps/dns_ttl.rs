@@ -11,25 +11,28 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::zone::{Task, UNTOUCHED};
+use super::zone::{self, Place, Zone};
 use super::{
     Change, Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx,
     StepError,
 };
-use crate::azure::{Azure, RecordSet};
 use crate::clock::{advance, since};
-use crate::dns::RecordType;
-use crate::dns::azure::{Record, recorded, same, shown};
+use crate::dns::azure::slot;
+use crate::dns::update::Slot;
+use crate::dns::{RecordType, Set, Turn};
 use crate::plan::{Class, KindSpec, Role, Span};
-use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
+use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
 /// Parameters of `dns.ttl`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The public Azure DNS zone: `contoso.example`.
+    /// The zone: `contoso.example`.
     pub zone: String,
-    /// Resource group of the zone; the runbook's default one when not given.
+    /// The system that keeps it, `{rfc2136: …}` under `systems`; Azure DNS when not given.
+    #[serde(default)]
+    pub system: Option<String>,
+    /// Resource group of an Azure DNS zone; the runbook's default one when not given.
     #[serde(default)]
     pub resource_group: Option<String>,
     /// The record sets whose TTL is lowered.
@@ -57,7 +60,8 @@ const fn five_minutes() -> Span {
 }
 
 const DOCS: &str = "\
-Lowers the TTL of record sets by a conditional write each (`If-Match`), asks every authoritative server until each serves the \
+Lowers the TTL of record sets by a conditional write each (`If-Match` at Azure DNS; at a primary name server, named by \
+`system`, the values that were read are the prerequisite), asks every authoritative server until each serves the \
 new TTL, and then waits until the *old* TTL has run out since the change. From then on no honest cache holds an answer for \
 longer than the new TTL, and a cutover is seen as fast as that. Values and metadata stay.\n\n\
 Put it an old TTL ahead of the cutover. A killed wait goes on with what is left.\n\n\
@@ -81,7 +85,13 @@ pub const KIND: Kind = Kind {
         check: super::check::<With>,
         describe,
     },
-    build: |with| Ok(Box::new(super::read::<With>(with)?)),
+    build: |with| {
+        let with = super::read::<With>(with)?;
+        for of in &with.records {
+            slot(&with.zone, &of.record, of.kind)?;
+        }
+        Ok(Box::new(with))
+    },
 };
 
 fn describe(with: &Value) -> Vec<String> {
@@ -98,7 +108,7 @@ fn describe(with: &Value) -> Vec<String> {
 #[derive(Debug, Serialize, Deserialize)]
 struct Lowered {
     changed_at: Timestamp,
-    set: Option<RecordSet>,
+    set: Value,
 }
 
 impl RecordName {
@@ -108,70 +118,94 @@ impl RecordName {
 }
 
 impl With {
-    fn record(&self, azure: &Azure, of: &RecordName) -> Result<Record, StepError> {
-        Record::new(azure, self.resource_group.as_deref(), &self.zone, &of.record, of.kind)
-            .map_err(|error| error.into_step_error(self.attempted(of), UNTOUCHED))
+    fn slot(&self, of: &RecordName) -> Slot {
+        slot(&self.zone, &of.record, of.kind).expect("the step was built from names")
     }
 
     fn attempted(&self, of: &RecordName) -> String {
         format!("set the TTL of {} {} in zone {} to {} s", of.kind, of.record, self.zone, self.ttl)
     }
 
-    /// The record set with the TTL wanted; none when it is low enough already.
-    fn lowered(&self, task: Task<'_>, now: Option<RecordSet>) -> Result<Option<RecordSet>, StepError> {
+    async fn zone(&self, cx: &StepCx) -> Result<Zone, StepError> {
+        let attempted = format!("lower TTLs in zone {}", self.zone);
+        let With { zone, system, resource_group, .. } = self;
+        let (system, resource_group) = (system.as_deref(), resource_group.as_deref());
+        Place { zone, system, resource_group }.open(cx, &attempted).await
+    }
+
+    /// What is there, and the same with the TTL wanted; none of the latter when it is low enough already.
+    async fn lowered(
+        &self,
+        cx: &StepCx,
+        wait: crate::azure::Wait<'_>,
+        zone: &Zone,
+        of: &RecordName,
+    ) -> Result<(Set, Option<Set>), StepError> {
+        let attempted = self.attempted(of);
         let refused = |known: &str| {
-            StepError::new(FailureClass::Refused, "MIG0207", task.attempted, known.to_owned())
+            StepError::new(FailureClass::Refused, "MIG0207", &attempted, known.to_owned())
                 .hint("correct `records` in the runbook")
         };
+        let now = zone.read(cx, wait, &[self.slot(of)], &attempted).await?.pop().flatten();
         let now = now.ok_or_else(|| refused("there is no such record set; nothing was changed"))?;
         match now.ttl() {
             None => Err(refused("it is an alias, whose TTL Azure takes from its target")),
-            Some(ttl) if ttl <= self.ttl => Ok(None),
-            Some(_) => Ok(Some(RecordSet { etag: None, ..now.with_ttl(self.ttl) })),
+            Some(ttl) if ttl <= self.ttl => Ok((now, None)),
+            Some(_) => {
+                let wanted = now.clone().with_ttl(self.ttl);
+                Ok((now, Some(wanted)))
+            }
         }
     }
 
     /// Lowers one TTL, proves it at every server, and says until when the old one may live in caches.
-    async fn lower(&self, cx: &mut PerformCx<'_>, of: &RecordName, evidence: &mut Vec<Evidence>) -> Result<Timestamp, StepError> {
-        let read = cx.read;
-        let (record, attempted) = (self.record(&read.world.azure, of)?, self.attempted(of));
-        let task = Task { zone: &self.zone, record: &record, attempted: &attempted };
+    async fn lower(
+        &self,
+        cx: &mut PerformCx<'_>,
+        zone: &Zone,
+        of: &RecordName,
+        evidence: &mut Vec<Evidence>,
+    ) -> Result<Timestamp, StepError> {
+        let (read, attempted, slot) = (cx.read, self.attempted(of), self.slot(of));
         let earlier = read.recorded.iter().find(|it| it.done && it.intent.key == of.key());
-        let (before, wanted, changed_at) = if let Some(effect) = earlier {
-            let state = |value| recorded(value).map_err(|error| task.unreadable(&error));
+        let (batch, changed_at) = if let Some(effect) = earlier {
             let observed = effect.observed.clone().unwrap_or_default();
             let changed_at = serde_json::from_value(observed).map(|it: Lowered| it.changed_at);
             let changed_at = changed_at.unwrap_or_else(|_| read.clock().now());
-            (state(&effect.intent.before)?, state(&effect.intent.after)?, changed_at)
+            (zone.batch(effect, &attempted)?, changed_at)
         } else {
-            let now = task.read(cx).await?;
-            let Some(wanted) = self.lowered(task, now.clone())? else {
-                evidence.push(low_enough(&record, now.as_ref()));
+            let (now, wanted) = self.lowered(read, cx.wait(), zone, of).await?;
+            let Some(wanted) = wanted else {
+                evidence.push(low_enough(&slot, &now));
                 return Ok(Timestamp::MIN);
             };
+            let batch = vec![Turn { slot, now: Some(now), wanted: Some(wanted) }];
             let clock = read.clock();
             let mut changed_at = clock.now();
-            task.write(cx, of.key(), now.as_ref(), Some(&wanted), |set| {
+            let observed = |set| {
                 changed_at = clock.now();
                 json!({ "changed_at": changed_at, "set": set })
-            })
-            .await?;
-            (now, Some(wanted), changed_at)
+            };
+            zone.write(cx, of.key(), &batch, &attempted, observed).await?;
+            (batch, changed_at)
         };
-        let settled = task.prove(cx, wanted.as_ref(), self.within).await?;
-        evidence.extend(task.evidence(&settled.truth, "equal"));
-        // A server that was late went on handing out the old TTL until just now.
-        let from = if settled.rounds > 1 { read.clock().now() } else { changed_at };
-        let old = before.as_ref().and_then(RecordSet::ttl).unwrap_or_default();
-        Ok(advance(from, Duration::from_secs(old.into())))
+        let mut expires = changed_at;
+        for (turn, settled) in batch.iter().zip(zone.prove(cx, &batch, self.within, &attempted).await?) {
+            evidence.extend(zone::evidence(&turn.slot, &settled.truth, "equal"));
+            // A server that was late went on handing out the old TTL until just now.
+            let from = if settled.rounds > 1 { read.clock().now() } else { changed_at };
+            let old = turn.now.as_ref().and_then(Set::ttl).unwrap_or_default();
+            expires = expires.max(advance(from, Duration::from_secs(old.into())));
+        }
+        Ok(expires)
     }
 }
 
-fn low_enough(record: &Record, now: Option<&RecordSet>) -> Evidence {
+fn low_enough(slot: &Slot, now: &Set) -> Evidence {
     Evidence {
-        check: record.shown(),
+        check: slot.to_string(),
         verdict: "equal".to_owned(),
-        detail: format!("low enough before the step: {}", shown(now)),
+        detail: format!("low enough before the step: {}", Set::shown(Some(now))),
         holds: true,
     }
 }
@@ -179,17 +213,14 @@ fn low_enough(record: &Record, now: Option<&RecordSet>) -> Evidence {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let azure = &cx.world.azure;
+        let zone = &self.zone(cx).await?;
         let changes = try_join_all(self.records.iter().map(|of| async move {
-            let (record, attempted) = (self.record(azure, of)?, self.attempted(of));
-            let task = Task { zone: &self.zone, record: &record, attempted: &attempted };
-            let now = record.read(azure, &mut cx.wait()).await.map_err(|e| task.failed(e))?;
-            let after = self.lowered(task, now.clone())?;
+            let (now, after) = self.lowered(cx, cx.wait(), zone, of).await?;
             Ok::<_, StepError>(after.map(|after| Change {
-                target: record.shown(),
+                target: self.slot(of).to_string(),
                 verb: "replace".to_owned(),
-                before: Some(shown(now.as_ref())),
-                after: Some(shown(Some(&after))),
+                before: Some(Set::shown(Some(&now))),
+                after: Some(Set::shown(Some(&after))),
             }))
         }))
         .await?;
@@ -197,10 +228,11 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        let zone = self.zone(cx.read).await?;
         let mut evidence = Vec::new();
         let mut expires = Timestamp::MIN;
         for of in &self.records {
-            expires = expires.max(self.lower(cx, of, &mut evidence).await?);
+            expires = expires.max(self.lower(cx, &zone, of, &mut evidence).await?);
         }
         let left = since(cx.clock().both().earliest(), expires);
         if !left.is_zero() {
@@ -214,16 +246,11 @@ impl Step for With {
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
-        let unknown = |evidence: String| Verdict::Unknown { evidence };
-        let Some(of) = self.records.iter().find(|of| effect.intent.key.ends_with(&of.key())) else {
-            return unknown(format!("no record set of this step has key {}", effect.intent.key));
+        let zone = match self.zone(cx).await {
+            Ok(zone) => zone,
+            Err(error) => return Verdict::Unknown { evidence: error.to_string() },
         };
-        let record = match self.record(&cx.world.azure, of) {
-            Ok(record) => record,
-            Err(error) => return unknown(error.to_string()),
-        };
-        let Intent { before, after, .. } = &effect.intent;
-        match record.probe(&cx.world.azure, &mut cx.wait(), before, after).await {
+        match zone.probe(cx, effect).await {
             // When it happened is lost; now is late enough for any cache.
             Verdict::Done { observed } => Verdict::Done {
                 observed: json!({ "changed_at": cx.clock().now(), "set": observed }),
@@ -233,28 +260,29 @@ impl Step for With {
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
-        let Some(of) = self.records.iter().find(|of| of.key() == effect.intent.key) else {
-            return Ok(());
-        };
-        let record = self.record(&cx.read.world.azure, of)?;
-        let attempted = format!("restore the TTL of {}", record.shown());
-        let task = Task { zone: &self.zone, record: &record, attempted: &attempted };
-        let state = |value| recorded(value).map_err(|error| task.unreadable(&error));
-        let (before, left) = (state(&effect.intent.before)?, state(&effect.intent.after)?);
-        let now = task.read(cx).await?;
-        let (Some(set), Some(ttl)) = (&now, before.as_ref().and_then(RecordSet::ttl)) else {
-            return Err(task.foreign(left.as_ref(), now.as_ref()));
-        };
-        // The values may have moved since, by a cutover that stays; only the TTL is ours.
-        let restored = RecordSet { etag: None, ..set.clone().with_ttl(ttl) };
-        if !same(now.as_ref(), Some(&restored)) {
-            if set.ttl() != left.as_ref().and_then(RecordSet::ttl) {
-                return Err(task.foreign(left.as_ref(), now.as_ref()));
+        let read = cx.read;
+        let zone = self.zone(read).await?;
+        let attempted = format!("restore the TTL of {}", effect.intent.target);
+        let mut batch = zone.batch(effect, &attempted)?;
+        for turn in &mut batch {
+            let slots = [turn.slot.clone()];
+            let now = zone.read(read, cx.wait(), &slots, &attempted).await?.pop().flatten();
+            let (left, old) = (turn.wanted.take(), turn.now.take().and_then(|set| set.ttl()));
+            let (Some(set), Some(old)) = (&now, old) else {
+                return Err(zone::foreign(&attempted, left.as_ref(), now.as_ref()));
+            };
+            if set.ttl() != Some(old) && set.ttl() != left.as_ref().and_then(Set::ttl) {
+                return Err(zone::foreign(&attempted, left.as_ref(), now.as_ref()));
             }
-            let key = format!("undo:{}", effect.intent.key);
-            task.write(cx, key, now.as_ref(), Some(&restored), |set| set).await?;
+            // The values may have moved since, by a cutover that stays; only the TTL is ours.
+            turn.wanted = Some(set.clone().with_ttl(old));
+            turn.now = now;
         }
-        task.prove(cx, Some(&restored), self.within).await.map(drop)
+        if !batch.iter().all(Turn::is_made) {
+            let key = format!("undo:{}", effect.intent.key);
+            zone.write(cx, key, &batch, &attempted, |set| set).await?;
+        }
+        zone.prove(cx, &batch, self.within, &attempted).await.map(drop)
     }
 }
 
@@ -290,10 +318,7 @@ mod tests {
         switch.perform().await.expect("moved");
 
         lower.undo(&effects[0]).await.expect("restored");
-        let azure = &sandbox.world.azure;
-        let record =
-            Record::new(azure, Some("rg-dns"), "contoso.example", "crm", RecordType::Cname);
-        let set = record.expect("an id").read(azure, &mut lower.cx.wait()).await.expect("read");
+        let set = sandbox.record_set("crm", crate::azure::RecordType::Cname).await;
         let set = set.expect("it is there");
         assert_eq!((set.ttl(), set.values()), (Some(3600), vec!["crm-target.contoso.example".to_owned()]));
     }

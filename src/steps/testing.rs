@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Effects, Granted, Outcome, PerformCx, Progress, Step, StepCx, StepError, World};
-use crate::azure::{Azure, AzureOverrides, AzureSetup, GivenPrincipal};
+use crate::azure::{
+    Azure, AzureOverrides, AzureSetup, GivenPrincipal, RecordSet, RecordType, Wait,
+};
 use crate::clock::Clock;
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
@@ -140,6 +142,14 @@ impl SandboxBench {
             sandbox: Some(dir),
         };
         Self { world: Arc::new(world), _sandbox: sandbox, _folder: folder }
+    }
+
+    /// A record set of the zone `contoso.example` as Azure holds it now.
+    pub(super) async fn record_set(&self, record: &str, kind: RecordType) -> Option<RecordSet> {
+        let azure = &self.world.azure;
+        let zone = azure.zone_id(Some("rg-dns"), "contoso.example").expect("an id");
+        let mut wait = Wait::new(&self.world.clock, &CancellationToken::new());
+        azure.record_set(&mut wait, &zone, kind, record).await.expect("an answer")
     }
 
     /// A step of that kind in this world.

@@ -18,6 +18,7 @@ mod journals;
 mod kills;
 mod lab;
 mod laws;
+mod names;
 mod operate;
 mod power_cuts;
 mod races;

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::testing::{Bench, SandboxBench};
 use super::*;
+use crate::azure::RecordType;
 use crate::journal::EffectPermit;
+use crate::run::FailureClass;
 
 fn with(changes: &Value) -> Value {
     let mut with = json!({
@@ -17,16 +19,10 @@ fn with(changes: &Value) -> Value {
     with
 }
 
-async fn now(sandbox: &SandboxBench, step: &Bench, record: &str, kind: RecordType) -> Option<RecordSet> {
-    let azure = &sandbox.world.azure;
-    let record = Record::new(azure, Some("rg-dns"), "contoso.example", record, kind);
-    record.expect("an id").read(azure, &mut step.cx.wait()).await.expect("an answer")
-}
-
 /// Somebody else points crm elsewhere.
 async fn other_hand(sandbox: &SandboxBench, step: &Bench) {
     let azure = &sandbox.world.azure;
-    let set = now(sandbox, step, "crm", RecordType::Cname).await.expect("a record set");
+    let set = sandbox.record_set("crm", RecordType::Cname).await.expect("a record set");
     let zone = azure.zone_id(Some("rg-dns"), "contoso.example").expect("an id");
     let elsewhere = set.clone().with_values(&["elsewhere.example.".to_owned()]).expect("a value");
     let (mut wait, permit) = (step.cx.wait(), EffectPermit::for_test("other"));
@@ -38,7 +34,7 @@ async fn other_hand(sandbox: &SandboxBench, step: &Bench) {
 async fn a_name_moves_once_and_comes_back_exactly() {
     let sandbox = SandboxBench::start().await;
     let mut step = sandbox.step("dns.cutover", &with(&json!({})));
-    let before = now(&sandbox, &step, "crm", RecordType::Cname).await;
+    let before = sandbox.record_set("crm", RecordType::Cname).await;
 
     let preview = step.step().preview(&step.cx).await.expect("a preview");
     assert_eq!(preview.changes[0].before.as_deref(), Some("crm-source.contoso.example (TTL 3600 s)"));
@@ -56,8 +52,9 @@ async fn a_name_moves_once_and_comes_back_exactly() {
     assert!(matches!(step.step().probe(&step.cx, &effects[0]).await, Verdict::Done { .. }));
 
     step.undo(&effects[0]).await.expect("restored");
-    let after = now(&sandbox, &step, "crm", RecordType::Cname).await;
-    assert!(same(after.as_ref(), before.as_ref()), "{after:?}");
+    let after = sandbox.record_set("crm", RecordType::Cname).await;
+    let [before, after] = [before, after].map(|set| set.map(Set::Azure));
+    assert!(Set::same(after.as_ref(), before.as_ref()), "{after:?}");
     // The same state under a newer version: nothing is left of the switch.
     assert_eq!(step.step().probe(&step.cx, &effects[0]).await, Verdict::NotDone);
 }
@@ -71,7 +68,7 @@ async fn a_record_set_that_was_not_there_is_created_and_deleted_again() {
     let effects = step.effects.recorded();
     assert_eq!((effects[0].intent.verb.as_str(), &effects[0].intent.before), ("create", &Value::Null));
     step.undo(&effects[0]).await.expect("deleted");
-    assert_eq!(now(&sandbox, &step, "fresh", RecordType::A).await, None);
+    assert_eq!(sandbox.record_set("fresh", RecordType::A).await, None);
 }
 
 #[tokio::test]
@@ -96,7 +93,7 @@ async fn a_change_after_the_switch_is_not_taken_back() {
     assert!(matches!(step.step().probe(&step.cx, &effects[0]).await, Verdict::Unknown { .. }));
     let error = step.undo(&effects[0]).await.expect_err("drift");
     assert_eq!((error.class, error.code.as_str()), (FailureClass::Drift, "MIG0206"));
-    let found = now(&sandbox, &step, "crm", RecordType::Cname).await.expect("it is there");
+    let found = sandbox.record_set("crm", RecordType::Cname).await.expect("it is there");
     assert_eq!(found.values(), ["elsewhere.example."]);
 }
 
