@@ -65,7 +65,11 @@ impl ActivityEvent {
             operation: text("/operationName/value"),
             status: text("/status/value"),
             caller: text("/caller"),
-            resource_id: text("/resourceId"),
+            // Some events name their resource in `authorization` alone.
+            resource_id: [text("/resourceId"), text("/authorization/scope")]
+                .into_iter()
+                .find(|id| !id.is_empty())
+                .unwrap_or_default(),
             correlation_id: text("/correlationId"),
             client_request_id: Some(text("/httpRequest/clientRequestId"))
                 .filter(|id| !id.is_empty()),

@@ -2,7 +2,7 @@
 //!
 //! Promises: every call names its api-version; a token goes over https to the ARM endpoint's own host and nowhere
 //! else; a read is repeated when that may help; a change is sent again only when it provably was not carried out
-//! (no connection, 401, 429), and every change carries the id of its effect as `x-ms-client-request-id`.
+//! (no connection, 401, 429, a lock that is gone), and every change carries the id of its effect as `x-ms-client-request-id`.
 
 mod envelope;
 mod error;
@@ -12,6 +12,7 @@ mod paging;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod unlock;
 mod wait;
 
 use std::sync::Arc;
@@ -198,11 +199,15 @@ impl Arm {
             return Err(ArmError::Cancelled);
         }
         let mut patience = throttle::Patience::default();
+        let mut unlocking = unlock::Unlocking::default();
         loop {
             let error = match self.send_once(wait, call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
+            if self.outlasts_lock(wait, &mut unlocking, &error).await? {
+                continue;
+            }
             match patience.pause_after(&call.purpose, &error) {
                 Some(pause) => {
                     let why = format!("waits {} s for Azure: {error}", pause.as_secs());
@@ -261,9 +266,10 @@ impl Arm {
         Err(ArmError::ForeignUrl(url.host_str().unwrap_or("no host").to_owned()))
     }
 
-    /// A URL that came from the service, opaque, as it came.
+    /// A URL that came from the service, opaque, as it came; one without a host is the endpoint's.
     fn followed(&self, link: &str) -> Result<Url, ArmError> {
-        let url = Url::parse(link).map_err(|_| ArmError::ForeignUrl("no URL".to_owned()))?;
+        let url = if link.starts_with('/') { self.endpoint.join(link) } else { Url::parse(link) };
+        let url = url.map_err(|_| ArmError::ForeignUrl("no URL".to_owned()))?;
         self.own_url(&url)?;
         Ok(url)
     }

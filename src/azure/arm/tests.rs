@@ -157,12 +157,25 @@ async fn pages_are_followed_on_the_own_host_only() {
     let lock = |name: &str| json!({ "name": name, "properties": { "level": "CanNotDelete" } });
     let (azure, script, mut wait, _) = world([
         page(json!([lock("a")]), "https://management.azure.com/next?$skiptoken=x%3D"),
-        page(json!([lock("b")]), ""),
+        page(json!([lock("b")]), "/last?$skiptoken=y%3D"),
+        page(json!([lock("c")]), ""),
     ]);
-    let locks = azure.locks(&mut wait, &group()).await.expect("both pages");
-    assert_eq!(locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(script.lines()[1], "GET /next?$skiptoken=x%3D", "as it came");
-    for link in ["https://evil.example/next", "http://management.azure.com/next", "/next"] {
+    let locks = azure.locks(&mut wait, &group()).await.expect("every page");
+    assert_eq!(locks.iter().map(|lock| lock.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let lines = script.lines();
+    assert_eq!(
+        lines[1..],
+        ["GET /next?$skiptoken=x%3D", "GET /last?$skiptoken=y%3D"],
+        "as they came"
+    );
+    let foreign = [
+        "https://evil.example/next",
+        "http://management.azure.com/next",
+        "//evil.example/next",
+        "/\\evil.example/next",
+        "next",
+    ];
+    for link in foreign {
         let (azure, script, mut wait, _) = world([page(json!([]), link)]);
         let error = azure.locks(&mut wait, &group()).await.expect_err("refused");
         assert!(matches!(error, ArmError::ForeignUrl(_)), "{link}: {error}");
