@@ -42,25 +42,33 @@ impl Args {
     }
 }
 
-/// What a stock Azure CLI needs, ready to be pasted into another shell. Its configuration stays apart from the person's own.
+/// What a stock Azure CLI needs, ready to be pasted into another shell, and a few things to look at. Its configuration stays
+/// apart from the person's own.
 fn for_azure_cli(sandbox: &Sandbox) -> String {
     let azure = &sandbox.azure;
     let ca = std::path::absolute(&azure.ca_file).unwrap_or_else(|_| azure.ca_file.clone());
     format!(
         "\nfor a stock Azure CLI, in another shell:\n\n\
-         export AZURE_CONFIG_DIR=\"$(mktemp -d)\" AZURE_CORE_INSTANCE_DISCOVERY=false REQUESTS_CA_BUNDLE='{}'\n\
+         export AZURE_CONFIG_DIR=\"$(mktemp -d)\" REQUESTS_CA_BUNDLE='{}'\n\
+         export IDENTITY_ENDPOINT='{}' IDENTITY_HEADER=sandbox\n\
          az cloud register -n sandbox --endpoint-resource-manager {}\n\
          az cloud set -n sandbox\n\
-         az login --service-principal -u {} -p {} --tenant {}\n\
-         az group list -o table\n\
-         az network dns record-set list -g rg-dns -z contoso.example -o table\n",
+         az login --identity\n\
+         {LOOKS}",
         ca.display(),
+        azure.identity,
         azure.arm,
-        azure.client,
-        azure.secret,
-        azure.tenant,
     )
 }
+
+/// What there is to see in the default world.
+const LOOKS: &str = "\
+az group list -o table
+az network dns record-set list -g rg-dns -z contoso.example -o table
+az lock list -o table
+az deployment group list -g rg-crm -o table
+az monitor activity-log list --offset 1h --query '[].[eventTimestamp, operationName.value, status.value]' -o tsv
+";
 
 fn show(global: &Global, sandbox: &Sandbox) {
     let azure = &sandbox.azure;

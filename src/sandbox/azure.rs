@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::arm::{self, guid};
 use super::asides::Asides;
 use super::core::{Carried, Core, Kind};
+use super::exchanges::{Exchange, Exchanges};
 use super::http::{Answer, Reply, Request, Site};
 use super::ledger::{Cause, Entry};
 use super::scenario::TENANT;
@@ -29,6 +30,8 @@ pub(super) struct AzureSite {
     pub(super) base: String,
     pub(super) throttle: Throttle,
     pub(super) asides: Arc<Asides>,
+    /// Kept where the scenario says so.
+    pub(super) exchanges: Option<Exchanges>,
 }
 
 impl Site for AzureSite {
@@ -36,17 +39,11 @@ impl Site for AzureSite {
         if let Some(reply) = self.authority(&request) {
             return Answer::Reply(reply);
         }
-        let left = match self.throttle.take(&request.method, self.core.now()) {
-            Ok(left) => left,
-            Err(refusal) => return Answer::Reply(refusal),
-        };
-        let asked = request.header("x-ms-client-request-id").map(str::to_owned);
-        match self.arm(request).await {
-            Answer::Reply(reply) => {
-                Answer::Reply(named(reply.with(left.0, left.1), asked, self.core.now()))
-            }
-            Answer::HangUp => Answer::HangUp,
-        }
+        let Some(exchanges) = &self.exchanges else { return self.throttled(request).await };
+        let asked = Exchange::asked(&request);
+        let answer = self.throttled(request).await;
+        exchanges.keep(asked, &answer);
+        answer
     }
 }
 
@@ -67,6 +64,20 @@ fn named(reply: Reply, asked: Option<String>, now: Timestamp) -> Reply {
 }
 
 impl AzureSite {
+    async fn throttled(&self, request: Request) -> Answer {
+        let left = match self.throttle.take(&request.method, self.core.now()) {
+            Ok(left) => left,
+            Err(refusal) => return Answer::Reply(refusal),
+        };
+        let asked = request.header("x-ms-client-request-id").map(str::to_owned);
+        match self.arm(request).await {
+            Answer::Reply(reply) => {
+                Answer::Reply(named(reply.with(left.0, left.1), asked, self.core.now()))
+            }
+            Answer::HangUp => Answer::HangUp,
+        }
+    }
+
     async fn arm(&self, request: Request) -> Answer {
         let (path, base, asides) =
             (request.path.clone(), self.base.clone(), Arc::clone(&self.asides));

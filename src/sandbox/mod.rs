@@ -13,6 +13,7 @@ mod disk;
 mod dns;
 mod error;
 pub mod estate;
+pub mod exchanges;
 mod faults;
 mod home;
 mod http;
@@ -137,7 +138,9 @@ impl Sandbox {
         sockets: sockets::Sockets,
         core: &Arc<Core>,
     ) -> Result<(), SandboxError> {
+        let kept = core.scenario().exchanges;
         let azure = azure::AzureSite {
+            exchanges: kept.then(|| exchanges::Exchanges::open(dir)).transpose()?,
             core: Arc::clone(core),
             base: self.azure.arm.clone(),
             throttle: throttle::Throttle::default(),

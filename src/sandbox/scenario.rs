@@ -58,6 +58,10 @@ pub struct Scenario {
     pub activity_log_delay_seconds: u64,
     /// Seconds that a long-running operation takes.
     pub operation_seconds: u64,
+    /// Seconds for which a lock that was taken away still refuses.
+    pub unlock_seconds: u64,
+    /// Keep every request to ARM with its answer in `exchanges.jsonl`, to be held against a specification.
+    pub exchanges: bool,
 }
 
 /// Sizes of the estate.
@@ -331,6 +335,8 @@ impl Default for Scenario {
             outages: Vec::new(),
             activity_log_delay_seconds: 0,
             operation_seconds: 30,
+            unlock_seconds: 5,
+            exchanges: false,
         }
     }
 }

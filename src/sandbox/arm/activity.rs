@@ -96,6 +96,10 @@ fn event(entry: &Entry, submitted: Timestamp) -> Value {
     let status = if entry.status < 400 { "Succeeded" } else { "Failed" };
     let caller = entry.caller.as_deref().unwrap_or("");
     let operation = operation(&entry.method, &entry.path);
+    let mut request = json!({ "method": entry.method });
+    if let Some(id) = &entry.request_id {
+        request["clientRequestId"] = json!(id);
+    }
     json!({
         "eventDataId": guid(&format!("event {}", entry.seq)), "correlationId": correlation(entry),
         "eventTimestamp": entry.at, "submissionTimestamp": submitted,
@@ -106,7 +110,7 @@ fn event(entry: &Entry, submitted: Timestamp) -> Value {
         "level": if entry.status < 400 { "Informational" } else { "Error" },
         "caller": caller, "resourceId": entry.path,
         "authorization": { "action": operation, "scope": entry.path },
-        "httpRequest": { "clientRequestId": entry.request_id, "method": entry.method },
+        "httpRequest": request,
         "claims": { "appid": caller },
     })
 }

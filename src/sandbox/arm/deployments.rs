@@ -93,8 +93,9 @@ fn meaning(call: &Call<'_>) -> Result<Meaning, ArmError> {
 
 fn validate(call: &Call<'_>) -> Handled {
     let mut properties = meaning(call)?.properties;
-    let validated = properties["outputResources"].take();
-    properties["validatedResources"] = validated;
+    let fields = properties.as_object_mut().expect("they are one");
+    let validated = fields.remove("outputResources").unwrap_or_else(|| json!([]));
+    fields.insert("validatedResources".to_owned(), validated);
     let id = call.id(NAME_SEGMENT + 1);
     let name = call.segments[NAME_SEGMENT];
     Ok(Outcome::ok(&json!({ "id": id, "name": name, "type": TYPE, "properties": properties })))
@@ -172,7 +173,7 @@ fn create(call: &Call<'_>) -> Handled {
     }
     let Meaning { resources, mut properties } = meaning(call)?;
     for resource in &resources {
-        locks::check(call.world, &resource.id, &Method::PUT)?;
+        locks::check(call, &resource.id, &Method::PUT)?;
     }
     let operation = Operation::start(call, &id);
     if let Some(error) = &operation.failure {
@@ -236,15 +237,18 @@ pub(super) fn operations_of(call: &Call<'_>) -> Handled {
     let list = made.map(|resource| {
         let target = resource["id"].as_str().unwrap_or("");
         let failed = state == "Failed";
-        json!({
+        let mut operation = json!({
             "id": format!("{id}/operations/{}", guid(target)), "operationId": guid(target),
             "properties": {
                 "provisioningOperation": "Create", "provisioningState": state, "timestamp": doc["properties"]["timestamp"],
-                "duration": "PT1S", "trackingId": guid(target), "statusCode": if failed { "Conflict" } else { "OK" },
-                "statusMessage": if failed { json!({ "error": error }) } else { Value::Null },
+                "duration": "PT1S", "statusCode": if failed { "Conflict" } else { "OK" },
                 "targetResource": { "id": target, "resourceName": target.rsplit('/').next() },
             },
-        })
+        });
+        if failed {
+            operation["properties"]["statusMessage"] = json!({ "error": error });
+        }
+        operation
     });
     Ok(Outcome::ok(&call.page(list.collect())))
 }

@@ -34,11 +34,11 @@ pub(super) fn list(call: &Call<'_>) -> Handled {
     Ok(Outcome::ok(&call.page(docs.map(|(_, doc)| summary(doc)).collect())))
 }
 
-/// Lists leave the properties out.
+/// Lists leave the properties out, and versions.
 fn summary(doc: &Value) -> Value {
     let mut summary = doc.clone();
     if let Some(fields) = summary.as_object_mut() {
-        fields.remove("properties");
+        fields.retain(|name, _| !matches!(name.as_str(), "properties" | "etag"));
     }
     summary
 }

@@ -1,18 +1,22 @@
 //! Management locks: kept at a scope, inherited by everything below it, and really in the way.
 //!
 //! `ReadOnly` refuses every change, POST actions included; `CanNotDelete` refuses deletions. Locks themselves can always
-//! be changed, else none could be taken away.
+//! be changed, else none could be taken away. One that is taken away still refuses for a moment, as ARM learns of it late.
 
 use hyper::http::{Method, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::scenario::{Lock, SUBSCRIPTION};
 use super::super::store::World;
-use super::{ArmError, Call, Handled, Outcome, groups, only_get};
+use super::{ArmError, Call, Handled, Outcome, groups, guid, only_get};
+use crate::clock::advance;
 
 const TYPE: &str = "Microsoft.Authorization/locks";
 const PATH: &str = "/providers/microsoft.authorization/locks/";
 const NOTES_MAX: usize = 512;
+/// Keys of locks that were taken away.
+const LIFTED: &str = "lifted-";
 
 /// The document of a lock of the scenario.
 pub(super) fn opening(lock: &Lock) -> (String, Value) {
@@ -35,12 +39,23 @@ fn all(world: &World) -> impl Iterator<Item = (&str, &Value)> {
     docs.filter_map(|(key, doc)| Some((key.rsplit_once(PATH)?.0, doc.as_ref())))
 }
 
+/// Locks that were taken away so shortly before `now` that they still refuse.
+fn lifted(world: &World, now: Timestamp) -> impl Iterator<Item = (&str, &Value)> {
+    let range = world.docs.range(LIFTED.to_owned()..);
+    let docs = range.take_while(|(key, _)| key.starts_with(LIFTED)).map(|(_, doc)| doc.as_ref());
+    docs.filter(move |doc| {
+        let until = doc["until"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        until.is_some_and(|until| now < until)
+    })
+    .filter_map(|doc| Some((doc["id"].as_str()?.rsplit_once(PATH)?.0, &doc["lock"])))
+}
+
 fn is_within(id: &str, scope: &str) -> bool {
     id.strip_prefix(scope).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Refuses a change of `id` that a lock forbids.
-pub(super) fn check(world: &World, id: &str, method: &Method) -> Result<(), ArmError> {
+pub(super) fn check(call: &Call<'_>, id: &str, method: &Method) -> Result<(), ArmError> {
     let id = id.to_ascii_lowercase();
     let deletes = *method == Method::DELETE;
     let forbids = |(scope, lock): &(&str, &Value)| {
@@ -49,8 +64,11 @@ pub(super) fn check(world: &World, id: &str, method: &Method) -> Result<(), ArmE
         let touched = is_within(&id, scope) || (deletes && is_within(scope, &id));
         touched && (read_only || deletes)
     };
-    let scopes: Vec<_> =
-        all(world).filter(forbids).map(|(scope, _)| format!("'{scope}'")).collect();
+    let scopes: Vec<_> = all(call.world)
+        .chain(lifted(call.world, call.now))
+        .filter(forbids)
+        .map(|(scope, _)| format!("'{scope}'"))
+        .collect();
     if scopes.is_empty() {
         return Ok(());
     }
@@ -99,7 +117,13 @@ pub(super) fn answer(call: &Call<'_>) -> Handled {
             Ok(Outcome::with_status(status, &doc).put(&id, doc))
         }
         (Method::DELETE, None) => Ok(Outcome::empty(StatusCode::NO_CONTENT)),
-        (Method::DELETE, Some(lock)) => Ok(Outcome::ok(lock).remove(&id)),
+        (Method::DELETE, Some(lock)) => {
+            let lasts = std::time::Duration::from_secs(call.scenario.unlock_seconds);
+            let until = advance(call.now, lasts);
+            let lifted = json!({ "id": id.to_ascii_lowercase(), "lock": lock, "until": until });
+            let key = format!("{LIFTED}{}", guid(&id.to_ascii_lowercase()));
+            Ok(Outcome::empty(StatusCode::OK).remove(&id).put(&key, lifted))
+        }
         (Method::GET, Some(lock)) => Ok(Outcome::ok(lock)),
         (Method::GET, None) => Err(ArmError::new(
             StatusCode::NOT_FOUND,

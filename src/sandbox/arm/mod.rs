@@ -198,7 +198,7 @@ fn route(call: &Call<'_>) -> Handled {
 /// Everything that a lock may be in the way of.
 fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
     if !only_reads(call.request) {
-        locks::check(call.world, &call.request.path, &call.request.method)?;
+        locks::check(call, &call.request.path, &call.request.method)?;
     }
     match lower {
         [_, _, "resourcegroups", rest @ ..] if rest.len() < 2 => groups::answer(call),

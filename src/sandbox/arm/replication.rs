@@ -73,7 +73,7 @@ fn properties(name: &str, now: Timestamp, lag_seconds: f64) -> Value {
         "policyId": "", "policyFriendlyName": "", "recoveryServicesProviderId": "",
         "migrationState": "Replicating", "migrationStateDescription": "Ready to migrate",
         "replicationStatus": "Delta sync",
-        "testMigrateState": "None", "testMigrateStateDescription": "None", "lastTestMigrationTime": null,
+        "testMigrateState": "None", "testMigrateStateDescription": "None",
         "health": "Normal",
         "healthErrors": [{
             "errorCode": "110084", "errorLevel": "Warning", "errorCategory": "TestFailover",
@@ -81,7 +81,7 @@ fn properties(name: &str, now: Timestamp, lag_seconds: f64) -> Value {
             "creationTimeUtc": "0001-01-01T00:00:00",
         }],
         "allowedOperations": ["DisableMigration", "TestMigrate", "Migrate", "PauseReplication"],
-        "currentJob": { "jobName": "None", "jobId": null, "startTime": "1753-01-01T01:01:01Z" },
+        "currentJob": { "jobName": "None", "startTime": "1753-01-01T01:01:01Z" },
         "eventCorrelationId": guid(name),
         "providerSpecificDetails": {
             "instanceType": "VMwareCbt", "vmwareMachineId": guid(&format!("machine {name}")), "osType": "linuxguest",

@@ -20,7 +20,7 @@ fn doc() -> Value {
 
 pub(super) fn list(call: &Call<'_>) -> Handled {
     only_get(call)?;
-    Ok(Outcome::ok(&json!({ "value": [doc()], "count": { "type": "Total", "value": 1 } })))
+    Ok(Outcome::ok(&json!({ "value": [doc()] })))
 }
 
 pub(super) fn get(call: &Call<'_>) -> Handled {

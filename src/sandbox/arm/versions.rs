@@ -93,10 +93,10 @@ pub(super) fn check(call: &Call<'_>, lower: &[&str]) -> Result<(), ArmError> {
                 "The api-version '{version}' is invalid. The supported versions are '{known}'."
             ),
         ),
-        Some((namespace, kind)) => ArmError::bad_request(
+        Some((_, kind)) => ArmError::bad_request(
             "NoRegisteredProviderFound",
             format!(
-                "No registered resource provider found for location 'global' and API version '{version}' for type '{kind}' of '{namespace}'. The supported api-versions are '{known}'."
+                "No registered resource provider found for location 'global' and API version '{version}' for type '{kind}'. The supported api-versions are '{known}'. The supported locations are 'global'."
             ),
         ),
     })

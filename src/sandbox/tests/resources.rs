@@ -11,7 +11,7 @@ fn at(rest: &str, version: &str) -> String {
 #[tokio::test]
 async fn a_lock_is_in_the_way_until_it_is_taken_away() {
     let dir = tempfile::tempdir().expect("a folder");
-    let sandbox = start(dir.path()).await;
+    let sandbox = start_with(dir.path(), Scenario { unlock_seconds: 0, ..small() }).await;
     let arm = Client::of(&sandbox).await;
     let lock = "/subscriptions/00000000-0000-0000-0000-00000000c0de/resourceGroups/RG-DNS/providers/Microsoft.Authorization/locks/freeze?api-version=2020-05-01";
     for (level, put, delete) in [("CanNotDelete", 200, 409), ("ReadOnly", 409, 409)] {
