@@ -1,6 +1,11 @@
 //! A stock Azure CLI against the sandbox, as `migrate sandbox` serves it. Skipped where no `az` is on the path, which
-//! `tests/run` says.
+//! `tests/run` says. A command takes a second, so CI tries the heart of it and `tests/soak azure-cli` everything; what was
+//! typed and answered is printed.
 
+mod session;
+
+use std::cell::RefCell;
+use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,31 +17,43 @@ use migrate::sandbox::{Sandbox, Scenario};
 struct Az<'a> {
     home: &'a Path,
     sandbox: &'a Sandbox,
+    transcript: RefCell<String>,
 }
 
 impl Az<'_> {
-    /// Exit code, and what it said on both streams.
+    /// Exit code, and what it said on both streams. Words are parted by spaces, unless in single quotes.
     fn run(&self, line: &str) -> (Option<i32>, String) {
         let azure = &self.sandbox.azure;
         let ended = Command::new("az")
-            .args(line.split(' '))
+            .args(words(line))
             .env("AZURE_CONFIG_DIR", self.home)
             .env("REQUESTS_CA_BUNDLE", &azure.ca_file)
             .env("AZURE_CORE_COLLECT_TELEMETRY", "no")
             .env("AZURE_CORE_NO_COLOR", "1")
+            .env("AZURE_CORE_ONLY_SHOW_ERRORS", "1")
             .env("AZURE_CORE_INSTANCE_DISCOVERY", "false")
             .env("IDENTITY_ENDPOINT", &azure.identity)
             .env("IDENTITY_HEADER", "sandbox")
             .output()
             .expect("az starts");
-        let said = [ended.stdout, ended.stderr].concat();
-        (ended.status.code(), String::from_utf8_lossy(&said).into_owned())
+        let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+        let mut transcript = self.transcript.borrow_mut();
+        writeln!(transcript, "$ az {line}\n{}", said.trim_end()).expect("a text");
+        (ended.status.code(), said)
     }
 
+    #[track_caller]
     fn ok(&self, line: &str) -> String {
         let (code, said) = self.run(line);
         assert_eq!(code, Some(0), "az {line}\n{said}");
         said
+    }
+
+    /// What it says is exactly this, in lines.
+    #[track_caller]
+    fn says(&self, line: &str, lines: &[&str]) {
+        let said = self.ok(&format!("{line} -o tsv"));
+        assert_eq!(said.lines().collect::<Vec<_>>(), lines, "az {line}");
     }
 
     #[track_caller]
@@ -46,65 +63,29 @@ impl Az<'_> {
     }
 }
 
-fn in_order(az: &Az<'_>) {
-    let (azure, zone) = (&az.sandbox.azure, "-g rg-dns -z contoso.example");
-    az.ok(&format!("cloud register -n sandbox --endpoint-resource-manager {}", azure.arm));
-    az.ok("cloud set -n sandbox");
-    let principal = format!("-u {} -p {} --tenant {}", azure.client, azure.secret, azure.tenant);
-    az.ok(&format!("login --service-principal {principal}"));
-    az.ok("logout");
-    az.ok("login --identity");
-    assert_eq!(az.ok("group list --query [].name -o tsv"), "rg-crm\nrg-crm-source\nrg-dns\n");
-    let sets = az.ok(&format!("network dns record-set list {zone} --query length(@)"));
-    assert_eq!(sets.trim(), "11");
-
-    az.ok(&format!(
-        "network dns record-set cname set-record {zone} -n crm -c crm-target.contoso.example"
-    ));
-    let show =
-        format!("network dns record-set cname show {zone} -n crm --query CNAMERecord.cname -o tsv");
-    assert_eq!(az.ok(&show), "crm-target.contoso.example\n");
-    let stale =
-        format!("network dns record-set cname update {zone} -n crm --set ttl=60 --if-match stale");
-    az.refused(&stale, "PreconditionFailed");
-    az.refused(&format!("network dns record-set a show {zone} -n nobody"), "NotFound");
-
-    az.ok("lock create -n freeze -g rg-dns -t ReadOnly");
-    az.refused(
-        &format!("network dns record-set a add-record {zone} -n www -a 127.0.0.9"),
-        "ScopeLocked",
-    );
-    az.ok("lock delete -n freeze -g rg-dns");
-    az.ok(&format!("network dns record-set a add-record {zone} -n www -a 127.0.0.9"));
-
-    let template = az.home.join("template.json");
-    std::fs::write(&template, TEMPLATE).expect("a template");
-    let deploy = format!("-g rg-crm -n wave -f {} -p name=crm", template.display());
-    let what_if = az.ok(&format!("deployment group what-if {deploy} --no-pretty-print"));
-    assert!(what_if.contains("\"Create\""), "{what_if}");
-    let create =
-        format!("deployment group create {deploy} --query properties.outputs.site.value -o tsv");
-    assert_eq!(az.ok(&create), "crm\n");
-    let log = az.ok("monitor activity-log list --offset 1h --query [].operationName.value -o tsv");
-    assert!(log.contains("Microsoft.Resources/deployments/write"), "{log}");
-    assert!(log.contains("Microsoft.Authorization/locks/delete"), "{log}");
+fn words(line: &str) -> Vec<String> {
+    let quoted = line.split('\'').enumerate();
+    let mut words = vec![String::new()];
+    for (number, part) in quoted {
+        if number % 2 == 1 {
+            words.last_mut().expect("there is one").push_str(part);
+            continue;
+        }
+        for (number, word) in part.split(' ').enumerate() {
+            if number > 0 {
+                words.push(String::new());
+            }
+            words.last_mut().expect("there is one").push_str(word);
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
-
-const TEMPLATE: &str = r#"{
-  "$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#",
-  "contentVersion": "1.0.0.0",
-  "parameters": { "name": { "type": "string" } },
-  "resources": [{
-    "type": "Microsoft.Web/sites", "apiVersion": "2023-01-01", "name": "[parameters('name')]",
-    "location": "[resourceGroup().location]", "properties": {}
-  }],
-  "outputs": { "site": { "type": "string", "value": "[parameters('name')]" } }
-}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_azure_cli_logs_in_lists_changes_and_is_refused() {
     if Command::new("az").arg("--version").output().is_err() {
-        println!("SKIPPED: az is not installed");
+        println!("SKIPPED: a stock Azure CLI against the sandbox: az is not installed");
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
@@ -112,13 +93,17 @@ async fn a_stock_azure_cli_logs_in_lists_changes_and_is_refused() {
         estate: Estate { files: 2, orders: 4, ..Estate::default() },
         writer: Writer { orders: 0, pause_ms: 1 },
         operation_seconds: 1,
+        unlock_seconds: 1,
+        exchanges: true,
         ..Scenario::default()
     };
-    let sandbox = Sandbox::start(&dir.path().join("sandbox"), scenario, Clock::system())
-        .await
-        .expect("the sandbox starts");
+    let world = dir.path().join("sandbox");
+    let sandbox = Sandbox::start(&world, scenario, Clock::system()).await.expect("it starts");
     let home = dir.path().join("az");
     std::fs::create_dir(&home).expect("a folder");
-    tokio::task::block_in_place(|| in_order(&Az { home: &home, sandbox: &sandbox }));
+    let az = Az { home: &home, sandbox: &sandbox, transcript: RefCell::default() };
+    tokio::task::block_in_place(|| session::whole(&az));
+    println!("{}", az.transcript.into_inner());
     sandbox.halt().await;
+    session::answers_are_as_the_files_say(&world);
 }

@@ -7,6 +7,7 @@ mod bicep;
 mod canaries;
 mod child;
 mod clock_jumps;
+mod conformance;
 mod crash_matrix;
 mod faults;
 mod freeze;

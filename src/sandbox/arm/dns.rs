@@ -220,7 +220,11 @@ fn record_set(call: &Call<'_>, (kind, field): (&str, &str), lower_name: &str) ->
             }
             check(call, found, &what)?;
             let body = call.body()?;
-            let properties = merged(call, found, &body["properties"]);
+            let mut properties = merged(call, found, &body["properties"]);
+            if matches!(kind, "A" | "AAAA" | "CAA" | "MX" | "NS" | "PTR" | "SRV" | "TXT") {
+                // A record set may be there before its first record.
+                properties.entry(field).or_insert_with(|| json!([]));
+            }
             validate(call, &zone_id, kind, field, lower_name, &properties)?;
             let etag = call.fresh_guid(&id);
             let name = found.and_then(|doc| doc["name"].as_str()).unwrap_or(&written);
