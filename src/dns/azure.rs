@@ -1,4 +1,4 @@
-//! Record sets of an Azure DNS zone: read, written over exactly what was read, told apart.
+//! Record sets of an Azure DNS zone, public or private: read, written over exactly what was read, told apart.
 //!
 //! Changes go through [`crate::azure::Azure::put_record_set`], which never writes without a precondition. Nothing is ever
 //! deleted to be created again.
@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::record::RecordType;
+use super::set::Content;
 use super::update::Slot;
 use crate::azure::{self, ArmError, Azure, RecordSet, ResourceId, Wait};
 use crate::journal::EffectPermit;
@@ -17,6 +18,8 @@ pub struct AzureZone {
     pub id: ResourceId,
     /// `contoso.example`.
     pub name: String,
+    /// It is answered for inside its virtual networks only.
+    pub private: bool,
 }
 
 impl AzureZone {
@@ -47,9 +50,13 @@ impl AzureZone {
         &self,
         slot: &Slot,
         ttl: u32,
-        values: &[String],
+        content: &Content,
     ) -> Result<RecordSet, ArmError> {
-        RecordSet::new(&self.relative(slot), service_type(slot.kind), ttl, values)
+        let (name, kind) = (self.relative(slot), service_type(slot.kind));
+        match content {
+            Content::Values(values) => RecordSet::new(&name, kind, ttl, values),
+            Content::Alias(id) => Ok(RecordSet::new_alias(&name, kind, ttl, id)),
+        }
     }
 
     /// Writes `wanted` over exactly `now`, and says what the service then holds.
@@ -99,10 +106,14 @@ const fn service_type(kind: RecordType) -> azure::RecordType {
     }
 }
 
-/// Whether both are the same for whoever asks and for whoever restores; versions do not count, nor does the case of names.
+/// Whether both are the same for whoever asks and for whoever restores; versions do not count, nor does the case of names
+/// and ids, nor which records an alias has at the moment.
 pub(super) fn same(one: &RecordSet, other: &RecordSet) -> bool {
-    let kept = |set: &RecordSet, key: &str| set.properties.get(key).cloned();
+    let metadata = |set: &RecordSet| set.properties.get("metadata").cloned();
     let folded = |set: &RecordSet| -> BTreeSet<String> {
+        if let Some(id) = set.alias() {
+            return [id.to_ascii_lowercase()].into();
+        }
         let fold = set.record_type != azure::RecordType::Txt;
         set.values()
             .iter()
@@ -115,8 +126,9 @@ pub(super) fn same(one: &RecordSet, other: &RecordSet) -> bool {
     one.record_type == other.record_type
         && one.name.eq_ignore_ascii_case(&other.name)
         && one.ttl() == other.ttl()
+        && one.alias().is_some() == other.alias().is_some()
         && folded(one) == folded(other)
-        && ["metadata", "targetResource"].iter().all(|key| kept(one, key) == kept(other, key))
+        && metadata(one) == metadata(other)
 }
 
 #[cfg(test)]
@@ -126,7 +138,11 @@ mod tests {
     #[test]
     fn a_record_is_named_relative_to_its_zone() {
         let id = ResourceId::parse("/subscriptions/s/resourceGroups/g/providers/p/dnsZones/z");
-        let zone = AzureZone { id: id.expect("an id"), name: "contoso.example".to_owned() };
+        let zone = AzureZone {
+            id: id.expect("an id"),
+            name: "contoso.example".to_owned(),
+            private: false,
+        };
         for (record, path) in [("crm", "A/crm"), ("@", "A/@"), ("a.b", "A/a.b"), ("*", "A/*")] {
             let slot = slot("contoso.example", record, RecordType::A).expect("a name");
             assert_eq!(zone.path(&slot), path);

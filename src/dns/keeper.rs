@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::azure::AzureZone;
 use super::record::RecordType;
-use super::set::{Set, exact};
+use super::set::{Content, Set, exact};
 use super::update::{Primary, Slot, State, UpdateError};
 use crate::azure::{ArmError, Azure, RecordSet, Wait};
 use crate::clock::Clock;
@@ -91,7 +91,7 @@ impl Keeper {
     /// For people: who is changed.
     pub fn shown(&self) -> String {
         match self {
-            Self::Azure(_) => "Azure".to_owned(),
+            Self::Azure(_) => "Azure DNS".to_owned(),
             Self::Primary(primary) => format!("the primary {}", primary.address),
         }
     }
@@ -120,10 +120,10 @@ impl Keeper {
     }
 
     /// A record set that is not there yet.
-    pub fn fresh(&self, slot: &Slot, ttl: u32, values: &[String]) -> Result<Set, ArmError> {
+    pub fn fresh(&self, slot: &Slot, ttl: u32, content: &Content) -> Result<Set, ArmError> {
         match self {
-            Self::Azure(zone) => zone.fresh(slot, ttl, values).map(Set::Azure),
-            Self::Primary(_) => exact(slot.kind, ttl, values),
+            Self::Azure(zone) => zone.fresh(slot, ttl, content).map(Set::Azure),
+            Self::Primary(_) => exact(slot.kind, ttl, content),
         }
     }
 

@@ -3,7 +3,8 @@
 //! - [`Network`] is the one place that turns names into addresses, for HTTP, TCP and DNS alike. A sandbox run points it at
 //!   the sandbox's DNS server; everything above stays the same.
 //! - [`query`] asks exactly one server exactly one question.
-//! - [`truth`] asks every authoritative server of a zone, because a record is changed only when all of them say so.
+//! - [`truth`] asks every authoritative server of a zone, over both transports, and the resolvers an author
+//!   names, because a record is changed only when all of them say so.
 //! - [`keeper`] reads and changes record sets where a zone is kept: at Azure DNS ([`azure`]) or at a primary name server
 //!   ([`update`]). It alone changes anything, and it takes a permit.
 
@@ -29,6 +30,6 @@ pub use keeper::{Hands, Keeper, KeeperError, Turn};
 pub use network::{LookupError, Network};
 pub use query::{Mode, QueryError, Reply, Waits, ask};
 pub use record::{Name, Rdata, RecordType, RrSet};
-pub use set::Set;
+pub use set::{Content, Set};
 pub use settle::{Patience, Settled};
-pub use truth::{Authorities, Said, Server, ServerAnswer, Truth};
+pub use truth::{Panel, Said, Serial, Server, ServerAnswer, Transport, Truth};

@@ -106,13 +106,16 @@ impl Network {
         self.names.lookup(host).await
     }
 
-    /// Where a name server is that an author names: its own address, or in a sandbox run the sandbox's.
-    pub async fn name_server(&self, server: &ServerAddress) -> Result<SocketAddr, LookupError> {
+    /// Where a name server is that an author names: at its own addresses, or in a sandbox run at the sandbox's.
+    pub async fn name_server(
+        &self,
+        server: &ServerAddress,
+    ) -> Result<Vec<SocketAddr>, LookupError> {
         if let Some(own) = self.names.resolver {
-            return Ok(own);
+            return Ok(vec![own]);
         }
         let found = self.lookup(&server.host).await?;
-        Ok(SocketAddr::new(found[0], server.port))
+        Ok(found.into_iter().map(|address| SocketAddr::new(address, server.port)).collect())
     }
 
     /// Asks the resolver for records of any type; the system's configured one where no other is set.

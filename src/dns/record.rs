@@ -202,21 +202,27 @@ impl fmt::Display for Rdata {
 /// What a server holds for one name and type. An empty set means that there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RrSet {
-    /// Seconds; of the record with the smallest, where a broken server sends different ones.
+    /// Seconds; of the record with the smallest, where a broken server sends different ones. For how long it may be
+    /// remembered, where there is none.
     pub ttl: u32,
     /// Values; order does not count.
     pub values: BTreeSet<Rdata>,
 }
 
+impl RrSet {
+    /// The values alone: `192.0.2.7, 192.0.2.8`.
+    pub fn shown_values(&self) -> String {
+        if self.values.is_empty() {
+            return "no record".to_owned();
+        }
+        self.values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl fmt::Display for RrSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.values.is_empty() {
-            return f.write_str("no record");
-        }
-        for (at, value) in self.values.iter().enumerate() {
-            write!(f, "{}{value}", if at == 0 { "" } else { ", " })?;
-        }
-        write!(f, " (TTL {} s)", self.ttl)
+        f.write_str(&self.shown_values())?;
+        if self.values.is_empty() { Ok(()) } else { write!(f, " (TTL {} s)", self.ttl) }
     }
 }
 

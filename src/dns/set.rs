@@ -7,6 +7,24 @@ use super::record::{Rdata, RecordType, RrSet};
 use super::update::Held;
 use crate::azure::{ArmError, RecordSet};
 
+/// What a record set shall hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Values as a person writes them.
+    Values(Vec<String>),
+    /// The records of an Azure resource, by its id; Azure DNS keeps them up to date.
+    Alias(String),
+}
+
+impl std::fmt::Display for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Values(values) => f.write_str(&values.join(", ")),
+            Self::Alias(id) => write!(f, "the records of {id}"),
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub enum Set {
@@ -50,13 +68,25 @@ impl Set {
         }
     }
 
-    /// Other values, everything else unchanged.
-    pub fn with_values(self, kind: RecordType, values: &[String]) -> Result<Self, ArmError> {
+    /// Something else in it, everything else unchanged.
+    pub fn with(self, kind: RecordType, content: &Content) -> Result<Self, ArmError> {
         match self {
             Self::Azure(set) => {
-                Ok(Self::Azure(RecordSet { etag: None, ..set.with_values(values)? }))
+                let set = match content {
+                    Content::Values(values) => set.with_values(values)?,
+                    Content::Alias(id) => set.with_alias(id),
+                };
+                Ok(Self::Azure(RecordSet { etag: None, ..set }))
             }
-            Self::Exact(held) => exact(kind, held.ttl, values),
+            Self::Exact(held) => exact(kind, held.ttl, content),
+        }
+    }
+
+    /// The id of the Azure resource whose records it has.
+    pub fn alias(&self) -> Option<&str> {
+        match self {
+            Self::Azure(set) => set.alias(),
+            Self::Exact(_) => None,
         }
     }
 
@@ -97,8 +127,21 @@ impl Set {
     }
 }
 
+impl Set {
+    /// Whether a resolver's answer is this record set, for no longer than its TTL.
+    pub fn cached(answer: &RrSet, wanted: Option<&Self>, kind: RecordType) -> bool {
+        let ttl = wanted.and_then(Self::ttl);
+        let fresh = ttl.is_none_or(|ttl| answer.ttl <= ttl);
+        let as_served = RrSet { ttl: ttl.unwrap_or(answer.ttl), ..answer.clone() };
+        fresh && Self::served(&as_served, wanted, kind)
+    }
+}
+
 /// A new record set at a primary.
-pub(super) fn exact(kind: RecordType, ttl: u32, values: &[String]) -> Result<Set, ArmError> {
+pub(super) fn exact(kind: RecordType, ttl: u32, content: &Content) -> Result<Set, ArmError> {
+    let Content::Values(values) = content else {
+        return Err(ArmError::Settings("only Azure DNS has aliases of its resources".to_owned()));
+    };
     match Held::written(kind, ttl, values) {
         Ok(Some(held)) => Ok(Set::Exact(held)),
         Ok(None) => Err(ArmError::Settings("a record set needs at least one value".to_owned())),
@@ -134,13 +177,17 @@ mod tests {
             |ttl, text: &str| RrSet { ttl, values: [kind.parse(text).expect("a name")].into() };
         for wanted in [
             set(60, "crm-target.contoso.example"),
-            exact(kind, 60, &["crm-target.contoso.example".to_owned()]).expect("valid"),
+            exact(kind, 60, &Content::Values(vec!["crm-target.contoso.example".to_owned()]))
+                .expect("valid"),
         ] {
             let served = |answer: &RrSet| Set::served(answer, Some(&wanted), kind);
             assert!(served(&answer(60, "CRM-target.contoso.example")));
             assert!(!served(&answer(3600, "crm-target.contoso.example")));
             assert!(!served(&answer(60, "crm-source.contoso.example")));
             assert!(!served(&RrSet::default()));
+            let cached =
+                |ttl| Set::cached(&answer(ttl, "crm-target.contoso.example"), Some(&wanted), kind);
+            assert!(cached(60) && cached(1) && !cached(61));
         }
         assert!(Set::served(&RrSet::default(), None, kind));
         let alias = answer(60, "crm-target.contoso.example");

@@ -1,11 +1,13 @@
-//! Waiting until every authoritative server says the same, on the run's clock.
+//! Waiting until every server says the same, on the run's clock.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::record::{Name, RecordType, RrSet};
-use super::truth::{Authorities, Truth};
+use super::truth::{Panel, Server, Truth};
 use crate::clock::{Busy, Clock, since};
 
 /// Time between two rounds of questions.
@@ -38,42 +40,82 @@ pub struct Settled {
     pub truth: Truth,
     /// Who does not serve what is wanted, and what they say instead; empty when all agree.
     pub missing: Vec<String>,
-    /// Rounds of questions; 1 when all agreed at once.
-    pub rounds: u32,
+    /// When the last questions had been answered. Where all agree: from when on nobody hands out anything else.
+    pub at: Timestamp,
+    /// The longest TTL with which anything else was seen meanwhile.
+    pub worst: Duration,
 }
 
-impl Authorities {
-    /// Asks all servers again and again until each serves what is wanted, or the time is up, or somebody cancels.
+impl Panel {
+    /// Asks all servers again and again until each serves what is wanted, or the time is up, or somebody cancels. Where
+    /// all agree they are asked once more: several machines may stand behind one address.
     pub async fn settle(
         &self,
         patience: Patience<'_>,
         name: &Name,
         kind: RecordType,
-        wanted: impl Fn(&RrSet) -> bool,
+        wanted: impl Fn(&Server, &RrSet) -> bool,
     ) -> Settled {
         let Patience { clock, busy, cancel, within, say } = patience;
         let started = clock.steady();
-        let mut rounds = 0;
+        let (mut worst, mut confirmed) = (Duration::ZERO, false);
+        let mut caches = Caches::default();
         loop {
             let truth = self.ask(name, kind).await;
-            let missing = truth.missing(&wanted);
-            rounds += 1;
-            if missing.is_empty()
-                || since(started, clock.steady()) >= within
+            let oldest = truth.worst(&wanted);
+            worst = worst.max(oldest.unwrap_or_default());
+            let mut missing = caches.told(truth.missing(&wanted));
+            if self.servers.is_empty() {
+                missing.push("no server is known that could be asked".to_owned());
+            }
+            let agreed = missing.is_empty();
+            if (agreed && confirmed)
+                || (!agreed && since(started, clock.steady()) >= within)
                 || cancel.is_cancelled()
             {
-                return Settled { truth, missing, rounds };
+                return Settled { truth, missing, at: clock.now(), worst };
             }
-            say(format!(
-                "waits for {} of {} servers: {}",
-                missing.len(),
-                truth.0.len(),
-                missing[0]
-            ));
+            confirmed = agreed;
+            if agreed {
+                continue;
+            }
+            say(waiting(&truth, &missing, oldest));
             tokio::select! {
                 () = clock.sleep(EVERY, busy) => {}
                 () = cancel.cancelled() => {}
             }
         }
+    }
+}
+
+/// Who is waited for, how the answers are spread, and how long an old one may live.
+fn waiting(truth: &Truth, missing: &[String], oldest: Option<Duration>) -> String {
+    let (first, all) = (missing.first().map_or("", String::as_str), truth.0.len());
+    let lives = oldest.map_or_else(String::new, |oldest| {
+        format!("; an old answer lives for {} s at most", oldest.as_secs())
+    });
+    format!("waits for {} of {all} servers: {first}; {}{lives}", missing.len(), truth.shares())
+}
+
+/// What resolvers held in the round before.
+#[derive(Default)]
+struct Caches(BTreeMap<Server, RrSet>);
+
+impl Caches {
+    /// Each in words. An old answer whose TTL does not run down is not on its way out, and that is said.
+    fn told(&mut self, missing: Vec<&super::truth::ServerAnswer>) -> Vec<String> {
+        let mut told = Vec::new();
+        for answer in missing {
+            let Some(set) = answer.said.held().filter(|_| answer.server.recursive) else {
+                told.push(answer.to_string());
+                continue;
+            };
+            let before = self.0.insert(answer.server.clone(), set.clone());
+            let stuck =
+                before.is_some_and(|before| before.values == set.values && before.ttl <= set.ttl);
+            let more = if stuck { ", and its TTL does not run down" } else { "" };
+            told.push(format!("{answer}{more}"));
+        }
+        told
     }
 }

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use domain::base::iana::Rcode;
-use domain::base::{Message, MessageBuilder, Rtype, ToName as _};
-use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Srv, Txt};
+use domain::base::{Message, MessageBuilder, Rtype, ToName as _, Ttl};
+use domain::rdata::{A, Aaaa, Cname, Mx, Ns, Soa, Srv, Txt};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
@@ -24,11 +24,16 @@ pub(crate) struct Canned {
     pub(crate) truncated: bool,
     pub(crate) rcode: Rcode,
     pub(crate) answer: Vec<(u32, Rdata)>,
+    /// Whose records these are, where not the name's that was asked.
+    pub(crate) owner: Option<Name>,
+    /// The serial of an answer about the zone's start of authority.
+    pub(crate) soa: Option<u32>,
 }
 
 impl Canned {
     pub(crate) fn authoritative() -> Self {
-        Self { aa: true, truncated: false, rcode: Rcode::NOERROR, answer: Vec::new() }
+        let (rcode, answer) = (Rcode::NOERROR, Vec::new());
+        Self { aa: true, truncated: false, rcode, answer, owner: None, soa: None }
     }
 }
 
@@ -102,6 +107,12 @@ fn reply(
         MessageBuilder::new_vec().start_answer(question, canned.rcode).expect("an answer");
     builder.header_mut().set_aa(canned.aa);
     builder.header_mut().set_tc(canned.truncated);
+    let name = canned.owner.unwrap_or(name);
+    if let Some(serial) = canned.soa {
+        let minute = Ttl::from_mins(1);
+        let soa = Soa::new(&name, &name, serial.into(), minute, minute, minute, minute);
+        builder.push((&name, minute, soa)).expect("room");
+    }
     for (ttl, rdata) in canned.answer {
         let pushed = match rdata {
             Rdata::A(address) => builder.push((&name, ttl, A::new(address))),

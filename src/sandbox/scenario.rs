@@ -108,6 +108,9 @@ pub struct Zone {
     pub group: String,
     /// Its name.
     pub name: String,
+    /// A private zone. The sandbox's name server answers for it, too: whoever asks stands inside its networks.
+    #[serde(default)]
+    pub private: bool,
     /// Record sets other than the apex's SOA and NS.
     pub records: Vec<Record>,
 }
@@ -308,6 +311,7 @@ impl Default for Scenario {
             zones: vec![Zone {
                 group: "rg-dns".to_owned(),
                 name: "contoso.example".to_owned(),
+                private: false,
                 records: vec![
                     record("ns1", "A", 172_800, "127.0.0.4"),
                     record("ns2", "A", 172_800, "127.0.0.5"),

@@ -111,7 +111,10 @@ fn arm(dir: &Path) -> Result<WorldSnapshot, SandboxError> {
             *snapshot.hooks.entry(format!("{} {within_run}", text("path"))).or_default() += 1;
         } else if !key.starts_with('/') {
             // Faults and drift that have happened are the scenario's, not the run's.
-        } else if let Some(record) = kind.strip_prefix("microsoft.network/dnszones/") {
+        } else if let Some(record) = kind
+            .strip_prefix("microsoft.network/dnszones/")
+            .or(kind.strip_prefix("microsoft.network/privatednszones/"))
+        {
             let zone = key.rsplit('/').nth(2).unwrap_or("");
             let name = format!("{zone}/{record}/{}", text("name"));
             snapshot.record_sets.insert(name, doc["properties"].clone());

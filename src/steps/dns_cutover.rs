@@ -10,14 +10,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::zone::{self, Place, UNTOUCHED, Zone};
+use super::zone::{self, Place, Proved, UNTOUCHED, Who, Zone};
 use super::{
     Change, Evidence, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
 use crate::dns::azure::slot;
 use crate::dns::update::Slot;
-use crate::dns::{RecordType, Set, Settled, Turn};
-use crate::plan::{Class, KindSpec, Role, Span};
+use crate::dns::{Content, RecordType, Set, Turn};
+use crate::plan::{Class, KindSpec, Role, ServerAddress, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
 /// Parameters of `dns.cutover`: one record by `record`, `type` and `value`, or several by `records`.
@@ -32,6 +32,9 @@ pub struct With {
     /// Resource group of an Azure DNS zone; the runbook's default one when not given.
     #[serde(default)]
     pub resource_group: Option<String>,
+    /// It is a private zone of Azure DNS. Only `resolvers` inside its networks can be asked for it.
+    #[serde(default)]
+    pub private: bool,
     /// The record's name relative to the zone; `@` is the zone itself.
     #[serde(default)]
     pub record: Option<String>,
@@ -41,10 +44,14 @@ pub struct With {
     /// The new value, or a list of them. Replaces all that are there.
     #[serde(default)]
     pub value: Option<OneOrMany>,
+    /// Instead of `value`, for A, AAAA and CNAME of a public Azure DNS zone: the id of the Azure resource whose records it
+    /// shall have, as a public IP address or a Traffic Manager profile. The zone's own name can have one, too.
+    #[serde(default)]
+    pub alias: Option<String>,
     /// Seconds; what is there stays when not given, 300 for a new record.
     #[serde(default)]
     pub ttl: Option<u32>,
-    /// What must be there before the switch, `[]` for nothing. Anything else is drift: nothing is written, exit 11.
+    /// What must be there before the switch, `[]` for nothing; of an alias the resource's id. Anything else is drift: nothing is written, exit 11.
     #[serde(default)]
     pub expect: Option<OneOrMany>,
     /// Types that go from the name in the same update, as a CNAME that becomes an A. Not at Azure DNS, which has no
@@ -57,7 +64,11 @@ pub struct With {
     /// URL or `host:port` of the source, which must still answer at the moment of the switch.
     #[serde(default)]
     pub fallback: Option<String>,
-    /// How long the authoritative servers may take.
+    /// Recursive resolvers that must answer the new values, too: `10.0.0.53`. A cache keeps an old answer for what is left
+    /// of its TTL.
+    #[serde(default)]
+    pub resolvers: Vec<ServerAddress>,
+    /// How long the servers may take.
     #[serde(default = "five_minutes")]
     pub within: Span,
 }
@@ -72,7 +83,11 @@ pub struct RecordWith {
     #[serde(rename = "type")]
     pub kind: RecordType,
     /// The new value, or a list of them. Replaces all that are there.
-    pub value: OneOrMany,
+    #[serde(default)]
+    pub value: Option<OneOrMany>,
+    /// Instead of `value`: the id of the Azure resource whose records it shall have.
+    #[serde(default)]
+    pub alias: Option<String>,
     /// Seconds; what is there stays when not given, 300 for a new record.
     #[serde(default)]
     pub ttl: Option<u32>,
@@ -92,8 +107,10 @@ const fn five_minutes() -> Span {
 const TTL: u32 = 300;
 
 const DOCS: &str = "\
-Changes record sets of a zone by conditional writes, then asks every authoritative server of the zone until each serves \
-exactly the new values and TTLs. What is not named stays.
+Changes record sets of a zone by conditional writes, then asks every authoritative server of the zone, at every address, \
+over UDP and TCP, until each serves exactly the new values and TTLs, and every resolver under `resolvers` until it does for \
+no longer than that. A server that is stale, lame, silent or of two minds is named, and nothing is called done before it is. \
+What is not named stays.
 
 The zone is kept by Azure DNS (`If-Match`, or `If-None-Match: *` where nothing is; metadata stays), or by a primary name \
 server that takes signed updates, named by `system`:
@@ -106,7 +123,8 @@ systems: { names: { rfc2136: 10.0.0.53, key_name: migrate, secret: tsig_key } }
 There the values that were read are the update's prerequisites (TTLs can not be: the protocol compares values only), and \
 all records of the step change in one message, or none. `replaces: [CNAME]` with `type: A` lets an alias become an address \
 in that message. Azure DNS has no transactions: several `records` are written one after the other, each under its own \
-intent, and taken back in reverse; a type can not change there without a hole, so it is refused.
+intent, and taken back in reverse; a type can not change there without a hole, so it is refused. `private: true` names a \
+private zone, which nobody can ask from outside its networks: it is read back from Azure DNS, and asked at `resolvers`.
 
 Before the first write the way back is proved: everything is captured, `fallback` must answer, and a primary must grant a \
 signed update that by its prerequisites changes nothing.
@@ -166,7 +184,7 @@ fn describe(with: &Value) -> Vec<String> {
             Value::Array(many) => {
                 many.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
             }
-            one => one.as_str().unwrap_or("?").to_owned(),
+            one => one.as_str().or(record["alias"].as_str()).unwrap_or("?").to_owned(),
         };
         format!("{} {}.{zone} -> {value}", text("type"), text("record"))
     };
@@ -195,7 +213,7 @@ struct Cutover {
 #[derive(Debug)]
 struct Move {
     slot: Slot,
-    value: Vec<String>,
+    content: Content,
     ttl: Option<u32>,
     expect: Option<Vec<String>>,
     /// What goes from the name at the same time.
@@ -204,13 +222,15 @@ struct Move {
 
 impl Cutover {
     fn of(with: With) -> Result<Self, String> {
-        let written = match (&with.record, with.kind, &with.value) {
-            (None, None, None) if !with.records.is_empty() => with.records.clone(),
-            (Some(record), Some(kind), Some(value)) if with.records.is_empty() => {
+        let single = with.value.is_some() || with.alias.is_some();
+        let written = match (&with.record, with.kind) {
+            (None, None) if !single && !with.records.is_empty() => with.records.clone(),
+            (Some(record), Some(kind)) if with.records.is_empty() => {
                 vec![RecordWith {
                     record: record.clone(),
                     kind,
-                    value: value.clone(),
+                    value: with.value.clone(),
+                    alias: with.alias.clone(),
                     ttl: with.ttl,
                     expect: with.expect.clone(),
                     replaces: with.replaces.clone(),
@@ -231,6 +251,13 @@ impl Cutover {
         if with.system.is_none() && moves.iter().any(|it| !it.replaced.is_empty()) {
             return Err(format!("`replaces` needs a `system`: {}", gates::NO_TRANSACTIONS));
         }
+        let aliases = moves.iter().any(|it| matches!(it.content, Content::Alias(_)));
+        if aliases && (with.system.is_some() || with.private) {
+            return Err("only a public zone of Azure DNS has aliases".to_owned());
+        }
+        if with.system.is_some() && with.private {
+            return Err("`private` is a zone of Azure DNS, and `system` is not".to_owned());
+        }
         let mut named = std::collections::BTreeSet::new();
         let twice = moves.iter().find(|it| !named.insert(&it.slot));
         if let Some(twice) = twice {
@@ -245,53 +272,74 @@ impl Cutover {
             [one] => {
                 let record = self.with.record.as_ref().or(self.with.records.first().map(|it| &it.record));
                 let record = record.map_or("?", String::as_str);
-                format!("point {} {record} in zone {zone} to {}", one.slot.kind, one.value.join(", "))
+                format!("point {} {record} in zone {zone} to {}", one.slot.kind, one.content)
             }
             many => format!("move {} records in zone {zone}", many.len()),
         }
     }
 
     async fn zone(&self, cx: &StepCx, attempted: &str) -> Result<Zone, StepError> {
-        let With { zone, system, resource_group, .. } = &self.with;
+        let With { zone, system, resource_group, private, resolvers, .. } = &self.with;
         let (system, resource_group) = (system.as_deref(), resource_group.as_deref());
-        Place { zone, system, resource_group }.open(cx, attempted).await
+        let private = *private;
+        Place { zone, system, resource_group, private, resolvers }.open(cx, attempted).await
     }
 
-    fn outcome(&self, turns: &[Turn], proved: &[Settled], gates: Vec<Evidence>) -> Outcome {
+    fn outcome(&self, turns: &[Turn], proved: Vec<Proved>, gates: Vec<Evidence>) -> Outcome {
         let first = self.moves.first().map(|it| it.slot.name.to_string());
         let previous: Vec<String> =
             turns.iter().filter_map(|turn| turn.now.as_ref()).flat_map(Set::written).collect();
-        let values: Vec<&String> = self.moves.iter().flat_map(|it| &it.value).collect();
+        let values: Vec<&String> = self.moves.iter().flat_map(Move::values).collect();
         let outputs = Outputs::from([
             ("name".to_owned(), json!(first)),
             ("previous".to_owned(), json!(previous)),
             ("values".to_owned(), json!(values)),
         ]);
         let mut evidence = gates;
-        for (turn, settled) in turns.iter().zip(proved) {
-            evidence.extend(zone::evidence(&turn.slot, &settled.truth, "equal"));
-        }
+        evidence.extend(proved.into_iter().flat_map(|proved| proved.evidence));
         Outcome { outputs, evidence }
     }
 }
 
 impl Move {
     fn of(zone: &str, record: &RecordWith) -> Result<Self, String> {
-        let (kind, value) = (record.kind, record.value.list());
-        if value.is_empty() {
-            return Err("`value` needs at least one value; a cutover never deletes".to_owned());
-        }
-        if kind == RecordType::Cname && value.len() > 1 {
-            return Err("a CNAME has one value".to_owned());
-        }
-        for text in &value {
-            kind.parse(text)?;
+        let kind = record.kind;
+        let content = match (&record.value, &record.alias) {
+            (Some(value), None) => Content::Values(value.list()),
+            (None, Some(id)) if id.starts_with('/') => Content::Alias(id.clone()),
+            (None, Some(id)) => return Err(format!("`alias: {id}` is no id of an Azure resource")),
+            _ => return Err("a record needs either `value` or `alias`".to_owned()),
+        };
+        match &content {
+            Content::Values(values) if values.is_empty() => {
+                return Err("`value` needs at least one value; a cutover never deletes".to_owned());
+            }
+            Content::Values(values) if kind == RecordType::Cname && values.len() > 1 => {
+                return Err("a CNAME has one value".to_owned());
+            }
+            Content::Values(values) => {
+                values.iter().try_for_each(|text| kind.parse(text).map(drop))?;
+            }
+            Content::Alias(_) => {
+                use RecordType::{A, Aaaa, Cname};
+                if !matches!(kind, A | Aaaa | Cname) {
+                    return Err(format!("a {kind} can not be an alias of a resource"));
+                }
+            }
         }
         let slot = slot(zone, &record.record, kind)?;
         let replaced = record.replaces.iter().filter(|other| **other != kind);
         let replaced = replaced.map(|&kind| Slot { kind, ..slot.clone() }).collect();
         let expect = record.expect.as_ref().map(OneOrMany::list);
-        Ok(Self { slot, value, ttl: record.ttl, expect, replaced })
+        Ok(Self { slot, content, ttl: record.ttl, expect, replaced })
+    }
+
+    /// What it shall hold, as the author wrote it.
+    fn values(&self) -> &[String] {
+        match &self.content {
+            Content::Values(values) => values,
+            Content::Alias(id) => std::slice::from_ref(id),
+        }
     }
 
     /// Everything it changes: the new record set, and what goes.
@@ -307,11 +355,11 @@ impl Move {
         attempted: &str,
     ) -> Result<Vec<Turn>, StepError> {
         let wanted = match now.first().cloned().flatten() {
-            Some(set) => set.with_values(self.slot.kind, &self.value).map(|set| match self.ttl {
+            Some(set) => set.with(self.slot.kind, &self.content).map(|set| match self.ttl {
                 Some(ttl) => set.with_ttl(ttl),
                 None => set,
             }),
-            None => zone.keeper.fresh(&self.slot, self.ttl.unwrap_or(TTL), &self.value),
+            None => zone.keeper.fresh(&self.slot, self.ttl.unwrap_or(TTL), &self.content),
         };
         let wanted = wanted.map_err(|error| error.into_step_error(attempted, UNTOUCHED))?;
         let wanted = std::iter::once(Some(wanted)).chain(std::iter::repeat(None));
@@ -359,13 +407,13 @@ impl Step for Cutover {
             for batch in zone.keeper.batches(wanted) {
                 if !batch.iter().all(Turn::is_made) {
                     let key = zone.keeper.key(&batch);
-                    zone.write(cx, key, &batch, &attempted, |state| state).await?;
+                    zone.write(cx, key, &batch, &attempted).await?;
                 }
                 turns.extend(batch);
             }
         }
-        let proved = zone.prove(cx, &turns, self.with.within, &attempted).await?;
-        Ok(self.outcome(&turns, &proved, gates))
+        let proved = zone.prove(cx, (&turns, Who::Everybody), self.with.within, &attempted).await?;
+        Ok(self.outcome(&turns, proved, gates))
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
@@ -394,9 +442,9 @@ impl Step for Cutover {
                 }
             }
             let key = format!("undo:{}", effect.intent.key);
-            zone.write(cx, key, &back, &attempted, |state| state).await?;
+            zone.write(cx, key, &back, &attempted).await?;
         }
-        zone.prove(cx, &back, self.with.within, &attempted).await.map(drop)
+        zone.prove(cx, (&back, Who::Everybody), self.with.within, &attempted).await.map(drop)
     }
 }
 

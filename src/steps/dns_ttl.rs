@@ -1,6 +1,7 @@
 //! `dns.ttl`: lowers TTLs ahead of a cutover and waits until no cache can hold an answer with the old one.
 //!
-//! The old TTL counts from the moment the change was journalled, so a killed wait goes on with what is left of it.
+//! The old TTL counts from the moment every server was seen to serve the new one, which is journalled: a killed wait goes
+//! on with what is left of it.
 
 use std::time::Duration;
 
@@ -11,17 +12,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::zone::{self, Place, Zone};
+use super::zone::{self, Place, Who, Zone};
 use super::{
-    Change, Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx,
+    Change, Evidence, FailureClass, Granted, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx,
     StepError,
 };
 use crate::clock::{advance, since};
 use crate::dns::azure::slot;
 use crate::dns::update::Slot;
 use crate::dns::{RecordType, Set, Turn};
-use crate::plan::{Class, KindSpec, Role, Span};
-use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
+use crate::plan::{Class, KindSpec, Role, ServerAddress, Span};
+use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
 
 /// Parameters of `dns.ttl`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -35,11 +36,17 @@ pub struct With {
     /// Resource group of an Azure DNS zone; the runbook's default one when not given.
     #[serde(default)]
     pub resource_group: Option<String>,
+    /// It is a private zone of Azure DNS. Only `resolvers` inside its networks can be asked for it.
+    #[serde(default)]
+    pub private: bool,
     /// The record sets whose TTL is lowered.
     pub records: Vec<RecordName>,
     /// The new TTL in seconds. A record set that has no more is left alone.
     pub ttl: u32,
-    /// How long the authoritative servers may take to serve it.
+    /// Recursive resolvers that must have let go of the old TTL, too: `10.0.0.53`.
+    #[serde(default)]
+    pub resolvers: Vec<ServerAddress>,
+    /// How long the servers may take to serve it.
     #[serde(default = "five_minutes")]
     pub within: Span,
 }
@@ -62,8 +69,9 @@ const fn five_minutes() -> Span {
 const DOCS: &str = "\
 Lowers the TTL of record sets by a conditional write each (`If-Match` at Azure DNS; at a primary name server, named by \
 `system`, the values that were read are the prerequisite), asks every authoritative server until each serves the \
-new TTL, and then waits until the *old* TTL has run out since the change. From then on no honest cache holds an answer for \
-longer than the new TTL, and a cutover is seen as fast as that. Values and metadata stay.\n\n\
+new TTL over UDP and TCP, and then waits until the *old* TTL has run out since the last of them was seen to: the old TTL is \
+the longest that was read or served. Then all are asked again, and the resolvers under `resolvers` as well. From then on no \
+honest cache holds an answer for longer than the new TTL, and a cutover is seen as fast as that. Values and metadata stay.\n\n\
 Put it an old TTL ahead of the cutover. A killed wait goes on with what is left.\n\n\
 Taken back: the old TTL is written over whatever values are there by then, unless somebody set another TTL meanwhile.\n\n\
 Outputs: `expired_at`, when the last old TTL had run out.";
@@ -90,6 +98,9 @@ pub const KIND: Kind = Kind {
         for of in &with.records {
             slot(&with.zone, &of.record, of.kind)?;
         }
+        if with.system.is_some() && with.private {
+            return Err("`private` is a zone of Azure DNS, and `system` is not".to_owned());
+        }
         Ok(Box::new(with))
     },
 };
@@ -104,16 +115,28 @@ fn describe(with: &Value) -> Vec<String> {
     records.iter().map(line).collect()
 }
 
-/// What is recorded as observed: the record set, and when the old TTL began to run out.
-#[derive(Debug, Serialize, Deserialize)]
-struct Lowered {
-    changed_at: Timestamp,
-    set: Value,
+/// Since when every server serves the new TTL, and the longest that anybody was seen to serve before: kept as a
+/// baseline, so that a killed wait goes on with what is left.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Served {
+    served_at: Timestamp,
+    old_ttl_seconds: u64,
+}
+
+impl Served {
+    /// When no honest cache can hold the old answer any more.
+    fn expires(self) -> Timestamp {
+        advance(self.served_at, Duration::from_secs(self.old_ttl_seconds))
+    }
 }
 
 impl RecordName {
     fn key(&self) -> String {
         format!("ttl:{}/{}", self.kind, self.record)
+    }
+
+    fn served_key(&self) -> String {
+        format!("served:{}/{}", self.kind, self.record)
     }
 }
 
@@ -128,9 +151,10 @@ impl With {
 
     async fn zone(&self, cx: &StepCx) -> Result<Zone, StepError> {
         let attempted = format!("lower TTLs in zone {}", self.zone);
-        let With { zone, system, resource_group, .. } = self;
+        let With { zone, system, resource_group, private, resolvers, .. } = self;
         let (system, resource_group) = (system.as_deref(), resource_group.as_deref());
-        Place { zone, system, resource_group }.open(cx, &attempted).await
+        let private = *private;
+        Place { zone, system, resource_group, private, resolvers }.open(cx, &attempted).await
     }
 
     /// What is there, and the same with the TTL wanted; none of the latter when it is low enough already.
@@ -158,47 +182,87 @@ impl With {
         }
     }
 
-    /// Lowers one TTL, proves it at every server, and says until when the old one may live in caches.
+    /// Lowers one TTL, proves it at every server, and says what is to be outwaited; nothing where it was low enough, which
+    /// is still to be proved.
     async fn lower(
         &self,
         cx: &mut PerformCx<'_>,
         zone: &Zone,
         of: &RecordName,
         evidence: &mut Vec<Evidence>,
-    ) -> Result<Timestamp, StepError> {
+    ) -> Result<(Vec<Turn>, Option<Served>), StepError> {
         let (read, attempted, slot) = (cx.read, self.attempted(of), self.slot(of));
-        let earlier = read.recorded.iter().find(|it| it.done && it.intent.key == of.key());
-        let (batch, changed_at) = if let Some(effect) = earlier {
-            let observed = effect.observed.clone().unwrap_or_default();
-            let changed_at = serde_json::from_value(observed).map(|it: Lowered| it.changed_at);
-            let changed_at = changed_at.unwrap_or_else(|_| read.clock().now());
-            (zone.batch(effect, &attempted)?, changed_at)
+        let done = |key: String| read.recorded.iter().find(move |it| it.done && it.intent.key == key);
+        let batch = if let Some(effect) = done(of.key()) {
+            zone.batch(effect, &attempted)?
         } else {
             let (now, wanted) = self.lowered(read, cx.wait(), zone, of).await?;
             let Some(wanted) = wanted else {
                 evidence.push(low_enough(&slot, &now));
-                return Ok(Timestamp::MIN);
+                let wanted = Some(now.clone());
+                return Ok((vec![Turn { slot, now: Some(now), wanted }], None));
             };
             let batch = vec![Turn { slot, now: Some(now), wanted: Some(wanted) }];
-            let clock = read.clock();
-            let mut changed_at = clock.now();
-            let observed = |set| {
-                changed_at = clock.now();
-                json!({ "changed_at": changed_at, "set": set })
-            };
-            zone.write(cx, of.key(), &batch, &attempted, observed).await?;
-            (batch, changed_at)
+            zone.write(cx, of.key(), &batch, &attempted).await?;
+            batch
         };
-        let mut expires = changed_at;
-        for (turn, settled) in batch.iter().zip(zone.prove(cx, &batch, self.within, &attempted).await?) {
-            evidence.extend(zone::evidence(&turn.slot, &settled.truth, "equal"));
-            // A server that was late went on handing out the old TTL until just now.
-            let from = if settled.rounds > 1 { read.clock().now() } else { changed_at };
-            let old = turn.now.as_ref().and_then(Set::ttl).unwrap_or_default();
-            expires = expires.max(advance(from, Duration::from_secs(old.into())));
+        let kept = done(of.served_key()).and_then(|effect| effect.observed.clone());
+        if let Some(served) = kept.and_then(|kept| serde_json::from_value(kept).ok()) {
+            return Ok((batch, Some(served)));
         }
-        Ok(expires)
+        let proved = zone.prove(cx, (&batch, Who::Authorities), self.within, &attempted).await?;
+        let old = batch.iter().filter_map(|turn| turn.now.as_ref()?.ttl()).max().unwrap_or_default();
+        // A server that was late may have handed out another version with a longer TTL.
+        let seen = proved.iter().map(|proved| proved.worst.as_secs()).max().unwrap_or_default();
+        let served = Served {
+            served_at: proved.iter().map(|proved| proved.at).max().unwrap_or(read.clock().now()),
+            old_ttl_seconds: u64::from(old).max(seen),
+        };
+        keep(cx, of.served_key(), zone.keeper.target(&batch), served).await?;
+        Ok((batch, Some(served)))
     }
+
+    /// Waits until the old TTL has run out everywhere, and proves it: whoever hands out an old answer meanwhile has its TTL
+    /// outwaited, too.
+    async fn outwait(
+        &self,
+        cx: &mut PerformCx<'_>,
+        zone: &Zone,
+        batch: &[Turn],
+        expires: Timestamp,
+    ) -> Result<(Timestamp, Vec<Evidence>), StepError> {
+        let attempted = format!("let the old TTLs in zone {} run out", self.zone);
+        let mut expires = expires;
+        loop {
+            let left = since(cx.clock().both().earliest(), expires);
+            if !left.is_zero() {
+                let (left, ttl) = (left.as_secs(), self.ttl);
+                cx.progress.say(format!("caches may hold an old TTL for {left} s more; then {ttl} s"));
+            }
+            cx.read.sleep(left, cx.busy).await?;
+            let proved = zone.prove(cx, (batch, Who::Everybody), self.within, &attempted).await?;
+            match proved.iter().max_by_key(|proved| advance(proved.at, proved.worst)) {
+                Some(late) if !late.worst.is_zero() => expires = advance(late.at, late.worst),
+                _ => {
+                    let told = proved.into_iter().flat_map(|proved| proved.evidence).collect();
+                    return Ok((expires, told));
+                }
+            }
+        }
+    }
+}
+
+/// Keeps since when the new TTL is served, in the journal.
+async fn keep(
+    cx: &mut PerformCx<'_>,
+    key: String,
+    target: String,
+    served: Served,
+) -> Result<(), StepError> {
+    let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+    let intent = Intent::new(key, target, "baseline", classes, Value::Null, json!(served));
+    let Granted::Permit(permit) = cx.effects.intend(intent).await? else { return Ok(()) };
+    cx.effects.done(permit, json!(served)).await
 }
 
 fn low_enough(slot: &Slot, now: &Set) -> Evidence {
@@ -229,18 +293,15 @@ impl Step for With {
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let zone = self.zone(cx.read).await?;
-        let mut evidence = Vec::new();
-        let mut expires = Timestamp::MIN;
+        let (mut evidence, mut batch, mut expires) = (Vec::new(), Vec::new(), None);
         for of in &self.records {
-            expires = expires.max(self.lower(cx, &zone, of, &mut evidence).await?);
+            let (turns, served) = self.lower(cx, &zone, of, &mut evidence).await?;
+            batch.extend(turns);
+            expires = expires.max(served.map(Served::expires));
         }
-        let left = since(cx.clock().both().earliest(), expires);
-        if !left.is_zero() {
-            let (left, ttl) = (left.as_secs(), self.ttl);
-            cx.progress.say(format!("caches may hold an old TTL for {left} s more; then {ttl} s"));
-        }
-        cx.read.sleep(left, cx.busy).await?;
-        let expired_at = (expires > Timestamp::MIN).then_some(expires);
+        let (at, told) = self.outwait(cx, &zone, &batch, expires.unwrap_or(Timestamp::MIN)).await?;
+        evidence.extend(told);
+        let expired_at = expires.map(|_| at);
         let outputs = Outputs::from([("expired_at".to_owned(), json!(expired_at))]);
         Ok(Outcome { outputs, evidence })
     }
@@ -250,13 +311,11 @@ impl Step for With {
             Ok(zone) => zone,
             Err(error) => return Verdict::Unknown { evidence: error.to_string() },
         };
-        match zone.probe(cx, effect).await {
-            // When it happened is lost; now is late enough for any cache.
-            Verdict::Done { observed } => Verdict::Done {
-                observed: json!({ "changed_at": cx.clock().now(), "set": observed }),
-            },
-            other => other,
+        if effect.intent.verb == "baseline" {
+            // Nothing outside depends on it: it is read anew.
+            return Verdict::NotDone;
         }
+        zone.probe(cx, effect).await
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
@@ -280,9 +339,9 @@ impl Step for With {
         }
         if !batch.iter().all(Turn::is_made) {
             let key = format!("undo:{}", effect.intent.key);
-            zone.write(cx, key, &batch, &attempted, |set| set).await?;
+            zone.write(cx, key, &batch, &attempted).await?;
         }
-        zone.prove(cx, &batch, self.within, &attempted).await.map(drop)
+        zone.prove(cx, (&batch, Who::Authorities), self.within, &attempted).await.map(drop)
     }
 }
 
@@ -306,7 +365,8 @@ mod tests {
         let again = sandbox.world.clock.now();
         lower.perform().await.expect("nothing left to wait for");
         assert!(since(again, sandbox.world.clock.now()) < Duration::from_mins(1));
-        let effects = lower.effects.recorded();
+        let mut effects = lower.effects.recorded();
+        effects.retain(|effect| effect.intent.verb != "baseline");
         assert_eq!(effects.len(), 1);
         assert!(matches!(lower.step().probe(&lower.cx, &effects[0]).await, Verdict::Done { .. }));
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::base::Rtype;
 
-use crate::lab::{Ended, Lab};
+use crate::lab::{Ended, Lab, cases};
 use between::{Side, between};
 use servers::{ALL, ANY, KEY, Make, NameServer, SECRET, ZONE};
 
@@ -28,19 +28,31 @@ impl Scene {
 
     /// A runbook of one DNS step, whose system is reached at `primary`.
     fn runbook(&self, primary: std::net::SocketAddr, uses: &str, with: &str) -> String {
+        self.runbook_asking(&[self.server.address], primary, uses, with)
+    }
+
+    /// The same with these servers to ask.
+    fn runbook_asking(
+        &self,
+        servers: &[std::net::SocketAddr],
+        primary: std::net::SocketAddr,
+        uses: &str,
+        with: &str,
+    ) -> String {
+        let servers: Vec<_> = servers.iter().map(|server| format!("\"{server}\"")).collect();
+        let servers = servers.join(", ");
         let text = format!(
             "migrate: 1
 wave: names
 secrets: {{ tsig_key: {{ file: tsig.key }} }}
 systems:
-  names: {{ rfc2136: \"{primary}\", key_name: {KEY}, secret: tsig_key, servers: [\"{}\"] }}
+  names: {{ rfc2136: \"{primary}\", key_name: {KEY}, secret: tsig_key, servers: [{servers}] }}
 stages:
   release:
     - id: dns
       uses: {uses}
-      with: {{ zone: {ZONE}, system: names, within: 5s, {with} }}
-",
-            self.server.address
+      with: {{ zone: {ZONE}, system: names, within: 3s, {with} }}
+"
         );
         self.lab.write("names.yaml", &text)
     }
@@ -296,4 +308,117 @@ fn a_ttl_is_lowered_outwaited_and_restored() {
         scene.roll_back().expect(8);
         assert_eq!(scene.server.values("quick", Rtype::A), ["192.0.2.13 2"], "{make:?}");
     });
+}
+
+#[test]
+fn a_secondary_that_is_stale_is_named_and_waited_for() {
+    let what = "a stale secondary";
+    if !(Make::Bind.is_here(what) && Make::Knot.is_here(what)) {
+        return;
+    }
+    let scene = Scene::new(Make::Bind, ALL);
+    let (primary, stale) = (&scene.server, NameServer::secondary_of(&scene.server));
+    let servers = [primary.address, stale.address];
+    let runbook = scene.runbook_asking(&servers, primary.address, "dns.cutover", APP);
+    let ended = scene.lab.migrate(["run", &runbook]).expect(1);
+    let named = format!("{}: 192.0.2.10 (TTL 300 s), in version 100 of the zone", stale.address);
+    assert!(ended.said().contains("MIG0202") && ended.said().contains(&named), "{}", ended.said());
+    let spread = "1 of 2 (50 %) 192.0.2.10; 1 of 2 (50 %) 198.51.100.20; an old answer lives for 300 s at most";
+    assert!(ended.said().contains(spread), "{}", ended.said());
+    let serial = primary.serial();
+    stale.catch_up_with(primary);
+    scene.lab.migrate(["resume"]).expect(0);
+    assert_eq!(primary.serial(), serial, "nothing was written twice");
+}
+
+#[test]
+fn a_resolver_that_remembers_is_named_with_the_time_it_may() {
+    let what = "a resolver that remembers";
+    if !Make::Bind.is_here(what) {
+        return;
+    }
+    let scene = Scene::new(Make::Bind, ALL);
+    let resolver = NameServer::resolver_over(&scene.server);
+    assert_eq!(resolver.resolve("app").len(), 1);
+    let asking = format!("resolvers: [\"{}\"], {APP}", resolver.address);
+    let ended = scene.run(&asking).expect(1);
+    let named = format!("resolver {}: 192.0.2.10 (TTL", resolver.address);
+    assert!(ended.said().contains("MIG0202") && ended.said().contains(&named), "{}", ended.said());
+    // Of a name with a TTL of two seconds it lets go in time.
+    let scene = Scene::new(Make::Bind, ALL);
+    let resolver = NameServer::resolver_over(&scene.server);
+    assert_eq!(resolver.resolve("quick").len(), 1);
+    let with = format!(
+        "resolvers: [\"{}\"], records: [{{ record: quick, type: A }}], ttl: 1",
+        resolver.address
+    );
+    let runbook = scene.runbook(scene.server.address, "dns.ttl", &with);
+    let ended = scene.lab.migrate(["run", &runbook]).expect(0);
+    assert!(ended.said().contains("A quick.mig.test at resolver"), "{}", ended.said());
+}
+
+/// A world with a private zone, and little else.
+const PRIVATE: &str = "
+estate: { seed: 7, workloads: [crm], files: 1, orders: 1 }
+writer: { orders: 0, pause_ms: 1 }
+zones:
+  - group: rg-dns
+    name: contoso.internal
+    private: true
+    records: [{ name: db, type: A, ttl: 300, values: [10.0.0.5] }]
+";
+
+/// A runbook that moves a name of the private zone.
+fn private(lab: &Lab, with: &str) -> String {
+    let text = format!(
+        "migrate: 1
+wave: private
+azure: {{ subscription: 00000000-0000-0000-0000-00000000c0de, resource_group: rg-dns }}
+stages:
+  prepare:
+    - id: ttl
+      uses: dns.ttl
+      with: {{ zone: contoso.internal, private: true, records: [{{ record: db, type: A }}], ttl: 60 }}
+  release:
+    - id: switch
+      uses: dns.cutover
+      with: {{ zone: contoso.internal, private: true, record: db, type: A, value: 10.1.0.5, expect: 10.0.0.5{with} }}
+"
+    );
+    lab.write("private.yaml", &text)
+}
+
+#[test]
+fn a_name_of_a_private_zone_moves_is_read_back_and_comes_back() {
+    let lab = Lab::new(PRIVATE);
+    let runbook = private(&lab, "");
+    let ended = lab.run(&runbook, &[]).expect(0);
+    let read_back = "A db.contoso.internal at Azure DNS: equal  10.1.0.5 (TTL 60 s)";
+    assert!(ended.said().contains(read_back), "{}", ended.said());
+    // Nobody outside its networks can ask for it, and that is not called equal.
+    assert!(ended.said().contains("as it is answered: not compared"), "{}", ended.said());
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+    let sets = lab.world().record_sets;
+    let db = &sets["contoso.internal/a/db"];
+    assert_eq!((&db["TTL"], &db["ARecords"][0]["ipv4Address"]), (&300.into(), &"10.0.0.5".into()));
+    let lab = Lab::new(PRIVATE);
+    let ended = lab.run(&private(&lab, ", resolvers: [10.0.0.53]"), &[]).expect(0);
+    assert!(ended.said().contains("at resolver 10.0.0.53"), "{}", ended.said());
+}
+
+#[test]
+fn killed_around_a_write_to_a_private_zone_it_is_written_once() {
+    let whole = Lab::new(PRIVATE);
+    let runbook = private(&whole, "");
+    whole.run(&runbook, &[]).expect(0);
+    let (world, changes) = (whole.world(), whole.changes());
+    let calls = changes.values().sum::<usize>();
+    assert_eq!(calls, 2, "{changes:?}");
+    for point in (1..whole.records()).step_by(cases(3, 1)) {
+        let lab = Lab::new(PRIVATE);
+        let killed = lab.run(&runbook, &["--die-at", &format!("after-record:{point}")]);
+        assert_eq!(killed.code(), None, "{}", killed.said());
+        lab.migrate(["resume"]).expect(0);
+        assert_eq!((lab.world(), lab.changes()), (world.clone(), changes.clone()), "{point}");
+    }
 }

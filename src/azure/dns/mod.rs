@@ -1,4 +1,4 @@
-//! Azure DNS: zones and record sets (2018-05-01).
+//! Azure DNS: zones and record sets, public (2018-05-01) and private (2024-06-01). The id of a zone says which it is.
 //!
 //! A record set is never written without a precondition: `If-Match` with the `ETag` that was read, or `If-None-Match: *`
 //! when it must not exist. The body's `etag` is no precondition, so it is not sent.
@@ -14,8 +14,15 @@ pub use record::{RecordSet, RecordType};
 use super::arm::{Call, Reply, found};
 use super::{ArmError, Azure, ResourceId, Wait};
 use crate::journal::EffectPermit;
+use record::Spelling;
 
-const API: &str = "2018-05-01";
+/// The version of the API that a zone is spoken to in, and its spelling.
+fn service(zone: &ResourceId) -> (&'static str, Spelling) {
+    match zone.segment("privateDnsZones") {
+        Some(_) => ("2024-06-01", Spelling::Private),
+        None => ("2018-05-01", Spelling::Public),
+    }
+}
 
 /// A zone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,13 +52,19 @@ impl Azure {
             .join(&format!("providers/Microsoft.Network/dnsZones/{zone}"))
     }
 
+    /// The same of a private zone, which is answered for inside its virtual networks only.
+    pub fn private_zone_id(&self, group: Option<&str>, zone: &str) -> Result<ResourceId, ArmError> {
+        self.scope(self.resource_group(group)?)?
+            .join(&format!("providers/Microsoft.Network/privateDnsZones/{zone}"))
+    }
+
     /// The zone; none when it does not exist.
     pub async fn zone(
         &self,
         wait: &mut Wait<'_>,
         zone: &ResourceId,
     ) -> Result<Option<Zone>, ArmError> {
-        let Some(body) = self.get(wait, zone, API).await? else { return Ok(None) };
+        let Some(body) = self.get(wait, zone, service(zone).0).await? else { return Ok(None) };
         let servers = body.pointer("/properties/nameServers").and_then(Value::as_array);
         let name = body.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let name_servers =
@@ -69,7 +82,7 @@ impl Azure {
     ) -> Result<Option<RecordSet>, ArmError> {
         let arm = self.arm().await?;
         let id = zone.join(&format!("{record_type}/{name}"))?;
-        let call = Call::read(Method::Get, arm.url(id.as_str(), API));
+        let call = Call::read(Method::Get, arm.url(id.as_str(), service(zone).0));
         found(arm.send(wait, &call).await)?.map(|reply| read(&reply)).transpose()
     }
 
@@ -80,8 +93,12 @@ impl Azure {
         zone: &ResourceId,
     ) -> Result<Vec<RecordSet>, ArmError> {
         let arm = self.arm().await?;
-        let list = zone.join("recordsets")?;
-        let items = arm.list(wait, arm.url(list.as_str(), API)).await?;
+        let (api, spelling) = service(zone);
+        let list = match spelling {
+            Spelling::Public => zone.join("recordsets")?,
+            Spelling::Private => zone.join("ALL")?,
+        };
+        let items = arm.list(wait, arm.url(list.as_str(), api)).await?;
         // Types that are newer than this program are left out: it could not name them either.
         Ok(items.iter().filter_map(RecordSet::from_body).collect())
     }
@@ -98,7 +115,9 @@ impl Azure {
     ) -> Result<RecordSet, ArmError> {
         let arm = self.arm().await?;
         let id = zone.join(&format!("{}/{}", wanted.record_type, wanted.name))?;
-        let call = arm.change(permit, Method::Put, arm.url(id.as_str(), API)).json(&wanted.body());
+        let (api, spelling) = service(zone);
+        let call = arm.change(permit, Method::Put, arm.url(id.as_str(), api));
+        let call = call.json(&wanted.body(spelling));
         let call = guarded(call, before)?;
         match arm.send(wait, &call).await {
             Ok(reply) => read(&reply),
@@ -116,8 +135,10 @@ impl Azure {
     ) -> Result<(), ArmError> {
         let arm = self.arm().await?;
         let id = zone.join(&format!("{}/{}", before.record_type, before.name))?;
-        let call =
-            guarded(arm.change(permit, Method::Delete, arm.url(id.as_str(), API)), Some(before))?;
+        let call = guarded(
+            arm.change(permit, Method::Delete, arm.url(id.as_str(), service(zone).0)),
+            Some(before),
+        )?;
         match arm.send(wait, &call).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.drift(wait, error, zone, Some(before), before).await),
@@ -143,7 +164,9 @@ impl Azure {
                     "{} {} in {}",
                     wanted.record_type,
                     wanted.name,
-                    zone.segment("dnsZones").unwrap_or_default()
+                    zone.segment("dnsZones")
+                        .or(zone.segment("privateDnsZones"))
+                        .unwrap_or_default()
                 ),
                 expected: before.map(shown),
                 found: found.as_ref().map(shown),

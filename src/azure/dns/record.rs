@@ -31,6 +31,19 @@ pub enum RecordType {
 }
 
 impl RecordType {
+    const ALL: [Self; 10] = [
+        Self::A,
+        Self::Aaaa,
+        Self::Caa,
+        Self::Cname,
+        Self::Mx,
+        Self::Ns,
+        Self::Ptr,
+        Self::Soa,
+        Self::Srv,
+        Self::Txt,
+    ];
+
     /// As DNS and the ARM path write it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -99,7 +112,37 @@ pub struct RecordSet {
 const STRING: usize = 255;
 
 /// Set by the service; it refuses or ignores them in a PUT.
-const READ_ONLY: [&str; 2] = ["fqdn", "provisioningState"];
+const READ_ONLY: [&str; 3] = ["fqdn", "provisioningState", "isAutoRegistered"];
+
+/// How the two services of Azure DNS spell a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// `TTL`, `ARecords`, `CNAMERecord`.
+    Public,
+    /// `ttl`, `aRecords`, `cnameRecord`.
+    Private,
+}
+
+impl Spelling {
+    /// A property as public zones spell it, out of either spelling.
+    fn canonical(key: &str) -> String {
+        let known = RecordType::ALL.map(|kind| kind.shape().0);
+        let known = std::iter::once("TTL").chain(known);
+        let own = known.into_iter().find(|known| known.eq_ignore_ascii_case(key));
+        own.unwrap_or(key).to_owned()
+    }
+
+    /// A property as this service spells it.
+    fn spelled(self, key: &str) -> String {
+        match (self, key.strip_suffix("Records").or(key.strip_suffix("Record"))) {
+            (Self::Private, None) if key == "TTL" => "ttl".to_owned(),
+            (Self::Private, Some(kind)) => {
+                format!("{}{}", kind.to_ascii_lowercase(), &key[kind.len()..])
+            }
+            _ => key.to_owned(),
+        }
+    }
+}
 
 impl RecordSet {
     /// A record set that was not there before. Values are in zone-file form: `10 mail.contoso.example` for MX.
@@ -152,6 +195,26 @@ impl RecordSet {
         Ok(self)
     }
 
+    /// No records of its own, but those of an Azure resource, everything else (metadata, TTL) unchanged.
+    #[must_use]
+    pub fn with_alias(mut self, id: &str) -> Self {
+        self.properties.remove(self.record_type.shape().0);
+        self.properties.insert("targetResource".to_owned(), json!({ "id": id }));
+        self
+    }
+
+    /// The id of the resource whose records it has.
+    pub fn alias(&self) -> Option<&str> {
+        self.properties.get("targetResource")?.get("id")?.as_str()
+    }
+
+    /// A record set that was not there before and has the records of an Azure resource.
+    pub fn new_alias(name: &str, record_type: RecordType, ttl: u32, id: &str) -> Self {
+        let mut properties = Map::new();
+        properties.insert("TTL".to_owned(), json!(ttl));
+        Self { name: name.to_owned(), record_type, etag: None, properties }.with_alias(id)
+    }
+
     /// The records in zone-file form, in the service's order. An alias shows as its target's id.
     pub fn values(&self) -> Vec<String> {
         let (property, fields) = self.record_type.shape();
@@ -160,12 +223,11 @@ impl RecordSet {
             Some(record @ Value::Object(_)) => vec![record],
             _ => Vec::new(),
         };
-        let alias = self.properties.get("targetResource").and_then(|target| target.get("id"));
-        let alias = alias.and_then(Value::as_str).map(|id| format!("alias of {id}"));
+        let alias = self.alias().map(|id| format!("alias of {id}"));
         records
             .into_iter()
             .map(|record| {
-                fields.iter().map(|field| text(record.get(*field))).collect::<Vec<_>>().join(" ")
+                fields.iter().map(|field| text(member(record, field))).collect::<Vec<_>>().join(" ")
             })
             .chain(alias)
             .collect()
@@ -179,11 +241,12 @@ impl RecordSet {
     }
 
     /// What a PUT sends. An alias has no records of its own; the service shows the ones it resolves to.
-    pub(super) fn body(&self) -> Value {
-        let mut properties = self.properties.clone();
-        if properties.contains_key("targetResource") {
-            properties.remove(self.record_type.shape().0);
-        }
+    pub(super) fn body(&self, spelling: Spelling) -> Value {
+        let alias = self.properties.contains_key("targetResource");
+        let own = self.properties.iter();
+        let sent = own.filter(|(key, _)| !alias || *key != self.record_type.shape().0);
+        let properties: Map<String, Value> =
+            sent.map(|(key, value)| (spelling.spelled(key), value.clone())).collect();
         json!({ "properties": properties })
     }
 
@@ -191,7 +254,9 @@ impl RecordSet {
     pub(super) fn from_body(body: &Value) -> Option<Self> {
         // `Microsoft.Network/dnszones/CNAME`, in any casing.
         let kind = body.get("type")?.as_str()?.rsplit('/').next()?.to_ascii_uppercase();
-        let mut properties = body.get("properties")?.as_object()?.clone();
+        let properties = body.get("properties")?.as_object()?.iter();
+        let mut properties: Map<String, Value> =
+            properties.map(|(key, value)| (Spelling::canonical(key), value.clone())).collect();
         properties.retain(|key, value| match (key.as_str(), value) {
             (_, Value::Null) => false,
             // `{}`, or a target without an id, is how the service says "no alias".
@@ -206,6 +271,12 @@ impl RecordSet {
             properties,
         })
     }
+}
+
+/// A field of a record: the two services write `minimumTTL` and `minimumTtl`.
+fn member<'a>(record: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut members = record.as_object()?.iter();
+    members.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
 fn text(value: Option<&Value>) -> String {
@@ -319,11 +390,35 @@ mod tests {
         let alias = RecordSet::from_body(&body).expect("a record set");
         assert_eq!(alias.values(), ["10.0.0.1".to_owned(), format!("alias of {id}")]);
         assert_eq!(
-            alias.body(),
+            alias.body(Spelling::Public),
             json!({ "properties": { "TTL": 60, "targetResource": { "id": id } } })
         );
         let plain = alias.with_values(&["10.0.0.2".to_owned()]).expect("a value");
         assert_eq!(plain.values(), ["10.0.0.2"]);
+    }
+
+    #[test]
+    fn both_services_are_read_alike_and_written_each_in_its_own_spelling() {
+        let body = json!({ "name": "recordcname", "type": "Microsoft.Network/privateDnsZones/CNAME",
+            "properties": { "metadata": { "key1": "value1" }, "ttl": 3600, "isAutoRegistered": false,
+                "fqdn": "recordcname.privatezone1.com.", "cnameRecord": { "cname": "contoso.com" } } });
+        let set = RecordSet::from_body(&body).expect("a record set");
+        assert_eq!((set.ttl(), set.values()), (Some(3600), vec!["contoso.com".to_owned()]));
+        let body_with = |records: Value| {
+            let mut properties = json!({ "metadata": { "key1": "value1" } });
+            let map = properties.as_object_mut().expect("an object");
+            map.extend(records.as_object().expect("an object").clone());
+            json!({ "properties": properties })
+        };
+        let cname = json!({ "cname": "contoso.com" });
+        assert_eq!(
+            set.body(Spelling::Private),
+            body_with(json!({ "ttl": 3600, "cnameRecord": cname.clone() }))
+        );
+        assert_eq!(
+            set.body(Spelling::Public),
+            body_with(json!({ "TTL": 3600, "CNAMERecord": cname }))
+        );
     }
 
     proptest! {

@@ -1,4 +1,6 @@
-//! Public DNS zones and record sets: synchronous, with an ETag each, refusing in the recorded words and without `error`.
+//! DNS zones and record sets, public and private: record sets synchronous, with an ETag each, refusing in the recorded
+//! words and without `error`. A private zone has no name servers of its own to show, spells its fields in another case,
+//! and comes and goes by long-running operations whose polls answer 202 with a status body. Kept in one spelling.
 
 use hyper::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -8,8 +10,55 @@ use super::super::store::World;
 use super::operations::{self, Operation};
 use super::{ArmError, Call, Handled, Outcome, guid, only_get};
 
-const ZONE_TYPE: &str = "Microsoft.Network/dnszones";
 const ZONE_SEGMENTS: usize = 8;
+
+/// Which of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    Public,
+    Private,
+}
+
+impl Service {
+    const fn zone_type(self) -> &'static str {
+        match self {
+            Self::Public => "Microsoft.Network/dnszones",
+            Self::Private => "Microsoft.Network/privateDnsZones",
+        }
+    }
+
+    fn zone_id(self, group: &str, zone: &str) -> String {
+        let kind = self.zone_type();
+        format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/{kind}/{zone}")
+    }
+
+    /// A document as this service shows it.
+    fn shown(self, doc: &Value) -> Value {
+        let mut shown = doc.clone();
+        let properties = doc["properties"].as_object();
+        if let (Self::Private, Some(properties)) =
+            (self, properties.filter(|it| it.contains_key("TTL")))
+        {
+            let own = properties
+                .iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "targetResource" | "provisioningState"));
+            let mut own: Map<String, Value> =
+                own.map(|(key, value)| (private_field(key), value.clone())).collect();
+            own.insert("isAutoRegistered".to_owned(), json!(false));
+            shown["properties"] = Value::Object(own);
+        }
+        shown
+    }
+}
+
+/// `ttl`, `aRecords`, `cnameRecord`.
+fn private_field(key: &str) -> String {
+    match key.strip_suffix("Records").or(key.strip_suffix("Record")) {
+        Some(kind) => format!("{}{}", kind.to_ascii_lowercase(), &key[kind.len()..]),
+        None if key == "TTL" => "ttl".to_owned(),
+        None => key.to_owned(),
+    }
+}
 
 /// Lower-case path segment, name in ids, and the field of its records.
 const TYPES: [(&str, &str, &str); 10] = [
@@ -25,20 +74,21 @@ const TYPES: [(&str, &str, &str); 10] = [
     ("txt", "TXT", "TXTRecords"),
 ];
 
-fn zone_id(group: &str, zone: &str) -> String {
-    format!(
-        "/subscriptions/{SUBSCRIPTION}/resourceGroups/{group}/providers/Microsoft.Network/dnszones/{zone}"
-    )
-}
-
 /// The documents of a zone of the scenario.
 pub(crate) fn opening(zone: &Zone) -> Vec<(String, Value)> {
-    let id = zone_id(&zone.group, &zone.name);
-    let mut docs = zone_docs(&id, &zone.name, &json!({}), &guid(&id));
+    let service = if zone.private { Service::Private } else { Service::Public };
+    let id = service.zone_id(&zone.group, &zone.name);
+    let mut docs = zone_docs(service, &id, &zone.name, &json!({}), &guid(&id));
     for record in &zone.records {
         let kind = record.kind.to_ascii_uppercase();
         let record_id = format!("{id}/{kind}/{}", record.name);
-        let set = RecordSet { id: &record_id, zone: &zone.name, kind: &kind, name: &record.name };
+        let set = RecordSet {
+            service,
+            id: &record_id,
+            zone: &zone.name,
+            kind: &kind,
+            name: &record.name,
+        };
         docs.push((
             record_id.to_ascii_lowercase(),
             set.doc(&record.properties(), &guid(&record_id)),
@@ -53,24 +103,41 @@ pub(crate) fn changed_record(
     zone: &str,
     record: &Record,
 ) -> Option<(String, Value)> {
-    let mut zones = world.docs.iter().filter(|(_, doc)| doc["type"] == ZONE_TYPE);
+    let types = [Service::Public, Service::Private].map(Service::zone_type);
+    let mut zones = world.docs.iter().filter(|(_, doc)| types.iter().any(|it| doc["type"] == **it));
     let (_, doc) = zones.find(|(_, doc)| {
         doc["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(zone))
     })?;
     let kind = record.kind.to_ascii_uppercase();
     let id = format!("{}/{kind}/{}", doc["id"].as_str()?, record.name);
-    let set = RecordSet { id: &id, zone, kind: &kind, name: &record.name };
+    let private = doc["type"] == Service::Private.zone_type();
+    let service = if private { Service::Private } else { Service::Public };
+    let set = RecordSet { service, id: &id, zone, kind: &kind, name: &record.name };
     let etag = guid(&format!("{}:{id}", world.next_seq()));
     Some((id.to_ascii_lowercase(), set.doc(&record.properties(), &etag)))
 }
 
-fn zone_docs(id: &str, name: &str, tags: &Value, etag: &str) -> Vec<(String, Value)> {
+fn zone_docs(
+    service: Service,
+    id: &str,
+    name: &str,
+    tags: &Value,
+    etag: &str,
+) -> Vec<(String, Value)> {
     let servers = ["ns1.contoso.example.", "ns2.contoso.example."];
     let zone = json!({
-        "id": id, "name": name, "type": ZONE_TYPE, "location": "global", "tags": tags, "etag": etag,
-        "properties": {
-            "maxNumberOfRecordSets": 10000, "nameServers": servers, "zoneType": "Public",
-            "numberOfRecordSets": 2,
+        "id": id, "name": name, "type": service.zone_type(), "location": "global", "tags": tags, "etag": etag,
+        "properties": match service {
+            Service::Public => json!({
+                "maxNumberOfRecordSets": 10000, "nameServers": servers, "zoneType": "Public",
+                "numberOfRecordSets": 2,
+            }),
+            Service::Private => json!({
+                "maxNumberOfRecordSets": 25000, "numberOfRecordSets": 1, "provisioningState": "Succeeded",
+                "maxNumberOfVirtualNetworkLinks": 1000, "numberOfVirtualNetworkLinks": 0,
+                "maxNumberOfVirtualNetworkLinksWithRegistration": 100,
+                "numberOfVirtualNetworkLinksWithRegistration": 0,
+            }),
         },
     });
     let soa = json!({ "TTL": 3600, "SOARecord": {
@@ -80,9 +147,11 @@ fn zone_docs(id: &str, name: &str, tags: &Value, etag: &str) -> Vec<(String, Val
     let ns =
         json!({ "TTL": 172_800, "NSRecords": servers.map(|server| json!({"nsdname": server})) });
     let mut docs = vec![(id.to_ascii_lowercase(), zone)];
-    for (kind, properties) in [("SOA", soa), ("NS", ns)] {
+    let apex = [("SOA", soa), ("NS", ns)];
+    let own = if service == Service::Public { apex.len() } else { 1 };
+    for (kind, properties) in apex.into_iter().take(own) {
         let set_id = format!("{id}/{kind}/@");
-        let set = RecordSet { id: &set_id, zone: name, kind, name: "@" };
+        let set = RecordSet { service, id: &set_id, zone: name, kind, name: "@" };
         docs.push((
             set_id.to_ascii_lowercase(),
             set.doc(&properties, &guid(&format!("{etag}{kind}"))),
@@ -92,6 +161,7 @@ fn zone_docs(id: &str, name: &str, tags: &Value, etag: &str) -> Vec<(String, Val
 }
 
 struct RecordSet<'a> {
+    service: Service,
     id: &'a str,
     zone: &'a str,
     kind: &'a str,
@@ -109,17 +179,17 @@ impl RecordSet<'_> {
         properties.insert("provisioningState".to_owned(), json!("Succeeded"));
         properties.entry("targetResource").or_insert_with(|| json!({}));
         json!({
-            "id": self.id, "name": self.name, "type": format!("{ZONE_TYPE}/{}", self.kind), "etag": etag,
+            "id": self.id, "name": self.name, "type": format!("{}/{}", self.service.zone_type(), self.kind), "etag": etag,
             "properties": properties,
         })
     }
 }
 
-/// `…/dnszones` of a group or of the subscription.
-pub(super) fn zones(call: &Call<'_>) -> Handled {
+/// `…/dnszones` or `…/privateDnsZones` of a group or of the subscription.
+pub(super) fn zones(call: &Call<'_>, service: Service) -> Handled {
     only_get(call)?;
     let scope = call.id(call.segments.len() - 3);
-    let zones = call.world.below(&scope).filter(|(_, doc)| doc["type"] == ZONE_TYPE);
+    let zones = call.world.below(&scope).filter(|(_, doc)| doc["type"] == service.zone_type());
     Ok(Outcome::ok(&call.page(zones.map(|(key, doc)| counted(call, key, doc)).collect())))
 }
 
@@ -130,12 +200,12 @@ fn counted(call: &Call<'_>, id: &str, zone: &Value) -> Value {
 }
 
 /// Everything at or below one zone; `rest` is what follows its name, in lower case.
-pub(super) fn answer(call: &Call<'_>, rest: &[&str]) -> Handled {
+pub(super) fn answer(call: &Call<'_>, service: Service, rest: &[&str]) -> Handled {
     let handled = match rest {
-        [] => zone(call),
-        ["recordsets" | "all"] => list(call, None),
-        [kind] => list(call, Some(known_type(kind)?)),
-        [kind, name @ ..] => record_set(call, known_type(kind)?, &name.join("/")),
+        [] => zone(call, service),
+        ["recordsets" | "all"] => list(call, service, None),
+        [kind] => list(call, service, Some(known_type(kind)?)),
+        [kind, name @ ..] => record_set(call, service, known_type(kind)?, &name.join("/")),
     };
     handled.map_err(ArmError::bare)
 }
@@ -148,20 +218,26 @@ fn known_type(kind: &str) -> Result<(&'static str, &'static str), ArmError> {
     })
 }
 
-fn zone(call: &Call<'_>) -> Handled {
+fn zone(call: &Call<'_>, service: Service) -> Handled {
     let name = call.segments[ZONE_SEGMENTS - 1];
-    let id = zone_id(call.segments[3], name);
+    let id = service.zone_id(call.segments[3], name);
     let found = call.world.get(&id);
     match (call.request.method.clone(), found) {
         (Method::PUT, found) => {
             check(call, found, &format!("The zone {name}"))?;
             let tags = call.body()?.get("tags").cloned().unwrap_or_else(|| json!({}));
             let etag = call.fresh_guid(&id);
-            let mut docs = zone_docs(&id, name, &tags, &etag);
-            docs.truncate(if found.is_some() { 1 } else { 3 });
+            let mut docs = zone_docs(service, &id, name, &tags, &etag);
+            docs.truncate(if found.is_some() { 1 } else { docs.len() });
             let status = if found.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-            let mut outcome = Outcome::with_status(status, &docs[0].1);
-            outcome.reply = outcome.reply.with("etag", etag);
+            let outcome = match service {
+                Service::Public => {
+                    let mut outcome = Outcome::with_status(status, &docs[0].1);
+                    outcome.reply = outcome.reply.with("etag", etag);
+                    outcome
+                }
+                Service::Private => started(call, service, &id, name),
+            };
             Ok(docs.into_iter().fold(outcome, |outcome, (key, doc)| outcome.put(&key, doc)))
         }
         (Method::DELETE, None) => Ok(Outcome::empty(StatusCode::NO_CONTENT)),
@@ -169,18 +245,7 @@ fn zone(call: &Call<'_>) -> Handled {
         (Method::GET, Some(doc)) => Ok(read(&counted(call, &id, doc))),
         (Method::DELETE, Some(doc)) => {
             check(call, Some(doc), &format!("The zone {name}"))?;
-            let operation = Operation::start(call, &id);
-            // Their ids contain semicolons, as recorded.
-            let path = |kind: &str| {
-                let parent = id.rsplit_once("/dnszones/").map_or("", |(parent, _)| parent);
-                let link = format!("{parent}/{kind}/{};{name};Regular", operation.id);
-                operations::link(call, &link)
-            };
-            let mut start = operation.put_into(Outcome::empty(StatusCode::ACCEPTED));
-            start.reply = start
-                .reply
-                .with("azure-asyncoperation", path("dnsOperationStatuses"))
-                .with("location", path("dnsOperationResults"));
+            let start = started(call, service, &id, name);
             let start = start.remove(&id);
             Ok(call.world.below(&id).fold(start, |outcome, (key, _)| outcome.remove(key)))
         }
@@ -188,25 +253,56 @@ fn zone(call: &Call<'_>) -> Handled {
     }
 }
 
-fn list(call: &Call<'_>, kind: Option<(&str, &str)>) -> Handled {
+/// A zone's long-running operation.
+fn started(call: &Call<'_>, service: Service, id: &str, name: &str) -> Outcome {
+    let operation = Operation::start(call, id);
+    let (statuses, results, named) = match service {
+        // Their ids contain semicolons, as recorded.
+        Service::Public => {
+            let named = format!("{};{name};Regular", operation.id);
+            ("dnsOperationStatuses", "dnsOperationResults", named)
+        }
+        Service::Private => {
+            let named = operation.id.clone();
+            ("privateDnsOperationStatuses", "privateDnsOperationResults", named)
+        }
+    };
+    let path = |kind: &str| {
+        let (types, _) = id.rsplit_once('/').unwrap_or_default();
+        let (parent, _) = types.rsplit_once('/').unwrap_or_default();
+        operations::link(call, &format!("{parent}/{kind}/{named}"))
+    };
+    let mut start = operation.put_into(Outcome::empty(StatusCode::ACCEPTED));
+    start.reply =
+        start.reply.with("azure-asyncoperation", path(statuses)).with("location", path(results));
+    start
+}
+
+fn list(call: &Call<'_>, service: Service, kind: Option<(&str, &str)>) -> Handled {
     only_get(call)?;
     let zone = call.segments[ZONE_SEGMENTS - 1];
-    let id = zone_id(call.segments[3], zone);
+    let id = service.zone_id(call.segments[3], zone);
     if call.world.get(&id).is_none() {
         return Err(not_found(zone));
     }
     let suffix = call.request.query("$recordsetnamesuffix").unwrap_or("").to_ascii_lowercase();
     let sets = call.world.below(&id).map(|(_, doc)| doc).filter(|doc| {
         let name = doc["name"].as_str().unwrap_or("").to_ascii_lowercase();
-        let of_kind = kind.is_none_or(|(kind, _)| doc["type"] == format!("{ZONE_TYPE}/{kind}"));
+        let named = |kind| doc["type"] == format!("{}/{kind}", service.zone_type());
+        let of_kind = kind.is_none_or(|(kind, _)| named(kind));
         of_kind && name.ends_with(&suffix)
     });
-    Ok(Outcome::ok(&call.page(sets.cloned().collect())))
+    Ok(Outcome::ok(&call.page(sets.map(|doc| service.shown(doc)).collect())))
 }
 
-fn record_set(call: &Call<'_>, (kind, field): (&str, &str), lower_name: &str) -> Handled {
+fn record_set(
+    call: &Call<'_>,
+    service: Service,
+    (kind, field): (&str, &str),
+    lower_name: &str,
+) -> Handled {
     let zone = call.segments[ZONE_SEGMENTS - 1];
-    let zone_id = zone_id(call.segments[3], zone);
+    let zone_id = service.zone_id(call.segments[3], zone);
     let Some(zone_doc) = call.world.get(&zone_id) else { return Err(not_found(zone)) };
     let zone = zone_doc["name"].as_str().unwrap_or(zone);
     let written = call.segments[ZONE_SEGMENTS + 1..].join("/");
@@ -228,10 +324,10 @@ fn record_set(call: &Call<'_>, (kind, field): (&str, &str), lower_name: &str) ->
             validate(call, &zone_id, kind, field, lower_name, &properties)?;
             let etag = call.fresh_guid(&id);
             let name = found.and_then(|doc| doc["name"].as_str()).unwrap_or(&written);
-            let doc =
-                RecordSet { id: &id, zone, kind, name }.doc(&Value::Object(properties), &etag);
+            let doc = RecordSet { service, id: &id, zone, kind, name }
+                .doc(&Value::Object(properties), &etag);
             let status = if found.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-            let mut outcome = Outcome::with_status(status, &doc);
+            let mut outcome = Outcome::with_status(status, &service.shown(&doc));
             outcome.reply = outcome.reply.with("etag", etag);
             Ok(outcome.put(&id, doc))
         }
@@ -240,7 +336,7 @@ fn record_set(call: &Call<'_>, (kind, field): (&str, &str), lower_name: &str) ->
             Ok(Outcome::empty(StatusCode::NO_CONTENT))
         }
         (_, None) => Err(not_found(lower_name)),
-        (Method::GET, Some(doc)) => Ok(read(doc)),
+        (Method::GET, Some(doc)) => Ok(read(&service.shown(doc))),
         (Method::DELETE, Some(doc)) => {
             check(call, Some(doc), &what)?;
             Ok(Outcome::empty(StatusCode::OK).remove(&id))
@@ -287,7 +383,8 @@ fn validate(
     {
         return bad("The TTL is missing or out of range.".to_owned());
     }
-    if !properties.contains_key(field) {
+    let alias = properties.get("targetResource").is_some_and(|target| target["id"].is_string());
+    if !properties.contains_key(field) && !alias {
         return bad(format!("The record set of type {kind} lacks '{field}'."));
     }
     let other = TYPES

@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use dns::Service;
 pub(super) use dns::changed_record;
 pub(super) use error::ArmError;
 pub(super) use weights::is_overloaded;
@@ -187,7 +188,10 @@ fn route(call: &Call<'_>) -> Handled {
         [.., "microsoft.cdn", "operationresults", id] | [.., "dnsoperationstatuses", id] => {
             operations::status(call, id)
         }
-        [.., "operationresults" | "dnsoperationresults", id] => operations::result(call, id),
+        [.., "privatednsoperationstatuses", id] => operations::private_dns_status(call, id),
+        [.., "operationresults" | "dnsoperationresults" | "privatednsoperationresults", id] => {
+            operations::result(call, id)
+        }
         [.., "providers", "microsoft.authorization", "locks"] => locks::list(call),
         [.., "providers", "microsoft.authorization", "locks", _] => locks::answer(call),
         [.., "microsoft.insights", "eventtypes", "management", "values"] => activity::list(call),
@@ -210,9 +214,17 @@ fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
         [_, _, _, _, "providers", "microsoft.resources", "deployments", rest @ ..] => {
             deployments::answer(call, rest)
         }
-        [_, _, .., "providers", "microsoft.network", "dnszones"] => dns::zones(call),
+        [_, _, .., "providers", "microsoft.network", "dnszones"] => {
+            dns::zones(call, Service::Public)
+        }
+        [_, _, .., "providers", "microsoft.network", "privatednszones"] => {
+            dns::zones(call, Service::Private)
+        }
         [_, _, _, _, "providers", "microsoft.network", "dnszones", _, rest @ ..] => {
-            dns::answer(call, rest)
+            dns::answer(call, Service::Public, rest)
+        }
+        [_, _, _, _, "providers", "microsoft.network", "privatednszones", _, rest @ ..] => {
+            dns::answer(call, Service::Private, rest)
         }
         [_, _, .., "providers", "microsoft.network", "trafficmanagerprofiles"] => {
             traffic_manager::list(call)

@@ -85,6 +85,16 @@ pub(super) fn status(call: &Call<'_>, id: &str) -> Handled {
     Ok(outcome)
 }
 
+/// Private DNS answers its status with 202 while it runs.
+pub(super) fn private_dns_status(call: &Call<'_>, id: &str) -> Handled {
+    let mut outcome = status(call, id)?;
+    if state(call, id).is_some_and(|state| state.running) {
+        let body = json!({ "status": "InProgress" });
+        outcome.reply = Reply::json(StatusCode::ACCEPTED, &body).with("retry-after", POLL_SECONDS);
+    }
+    Ok(outcome)
+}
+
 /// `Location`: 202 while it runs, then the result.
 pub(super) fn result(call: &Call<'_>, id: &str) -> Handled {
     only_get(call)?;

@@ -28,6 +28,7 @@ const DNS: &[&str] = &[
     "2018-05-01",
     "2023-07-01-preview",
 ];
+const PRIVATE_DNS: &[&str] = &["2018-09-01", "2020-01-01", "2020-06-01", "2024-06-01"];
 const TRAFFIC_MANAGER: &[&str] = &[
     "2015-11-01",
     "2017-03-01",
@@ -61,6 +62,10 @@ fn supported(namespace: &str, kind: &str) -> Option<&'static [&'static str]> {
         ("microsoft.network", "dnszones" | "dnsoperationstatuses" | "dnsoperationresults") => {
             Some(DNS)
         }
+        (
+            "microsoft.network",
+            "privatednszones" | "privatednsoperationstatuses" | "privatednsoperationresults",
+        ) => Some(PRIVATE_DNS),
         ("microsoft.network", "trafficmanagerprofiles") => Some(TRAFFIC_MANAGER),
         ("microsoft.cdn", _) => Some(CDN),
         ("microsoft.authorization", "locks") => Some(LOCKS),

@@ -98,7 +98,8 @@ struct Zone<'a> {
 
 /// The zone with the longest name that is the queried name or above it.
 fn zone_of<'a>(world: &'a World, name: &str) -> Option<Zone<'a>> {
-    let zones = world.docs.iter().filter(|(_, doc)| doc["type"] == "Microsoft.Network/dnszones");
+    let types = ["Microsoft.Network/dnszones", "Microsoft.Network/privateDnsZones"];
+    let zones = world.docs.iter().filter(|(_, doc)| types.iter().any(|it| doc["type"] == **it));
     zones
         .filter_map(|(id, doc)| {
             let zone = doc["name"].as_str()?.to_ascii_lowercase();
@@ -121,7 +122,8 @@ impl<'a> Zone<'a> {
             .filter(|(fqdn, _)| fqdn == name)
             .filter_map(|(_, doc)| {
                 let kind = doc["type"].as_str()?.rsplit('/').next()?;
-                Some(Set { kind: Rtype::from_str(kind).ok()?, properties: &doc["properties"] })
+                let kind = Rtype::from_str(kind).ok()?;
+                Some(Set { kind, properties: &doc["properties"], world: self.world })
             })
             .collect()
     }
@@ -136,6 +138,7 @@ impl<'a> Zone<'a> {
 struct Set<'a> {
     kind: Rtype,
     properties: &'a Value,
+    world: &'a World,
 }
 
 impl Set<'_> {
@@ -145,8 +148,16 @@ impl Set<'_> {
 
     /// Adds its records; `None` when the ARM side holds something that cannot be said in DNS.
     fn push(&self, answer: &mut Answer, owner: &Owner) -> Option<()> {
-        let properties = self.properties;
-        let ttl = self.ttl();
+        let (mut properties, ttl) = (self.properties, self.ttl());
+        if let Some(target) = properties["targetResource"]["id"].as_str() {
+            // An alias answers what its resource has: a public address, or another record set.
+            let target = self.world.get(target)?;
+            if let Some(address) = target["properties"]["ipAddress"].as_str() {
+                let address: std::net::Ipv4Addr = address.parse().ok()?;
+                return answer.push((owner, ttl, A::from(address))).ok();
+            }
+            properties = &target["properties"];
+        }
         let each = |field: &str| properties[field].as_array().into_iter().flatten();
         match self.kind {
             Rtype::A => each("ARecords").try_for_each(|record| {

@@ -44,7 +44,7 @@ async fn a_name_moves_once_and_comes_back_exactly() {
     let outcome = step.perform().await.expect("moved");
     assert_eq!(outcome.outputs["previous"], json!(["crm-source.contoso.example"]));
     let servers = outcome.evidence.iter().filter(|it| it.verdict == "equal").count();
-    assert_eq!(servers, 2, "{:?}", outcome.evidence);
+    assert_eq!(servers, 3, "two servers, and both together: {:?}", outcome.evidence);
     step.next_attempt();
     step.perform().await.expect("proved again");
     let effects = step.effects.recorded();
@@ -110,4 +110,73 @@ async fn no_switch_without_a_way_back_and_none_that_would_leave_a_hole() {
         assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, code), "{error}");
         assert!(step.effects.recorded().is_empty());
     }
+}
+
+#[tokio::test]
+async fn several_records_are_one_cutover_written_in_turn_and_taken_back_in_reverse() {
+    let sandbox = SandboxBench::start().await;
+    let with = json!({
+        "zone": "contoso.example", "resource_group": "rg-dns", "records": [
+            { "record": "crm", "type": "CNAME", "value": "crm-target.contoso.example",
+              "expect": "crm-source.contoso.example" },
+            { "record": "fresh", "type": "SRV", "value": "0 5 5060 crm-target.contoso.example", "expect": [] },
+        ],
+    });
+    let before = sandbox.record_set("crm", RecordType::Cname).await;
+    let mut step = sandbox.step("dns.cutover", &with);
+    let outcome = step.perform().await.expect("moved");
+    assert_eq!(outcome.outputs["previous"], json!(["crm-source.contoso.example"]));
+    let effects = step.effects.recorded();
+    let keys: Vec<_> = effects.iter().map(|effect| effect.intent.key.as_str()).collect();
+    assert_eq!(keys, ["record:CNAME/crm", "record:SRV/fresh"]);
+    step.next_attempt();
+    step.perform().await.expect("proved again");
+    assert_eq!(step.effects.recorded().len(), 2);
+    for effect in effects.iter().rev() {
+        step.undo(effect).await.expect("taken back");
+    }
+    assert_eq!(sandbox.record_set("fresh", RecordType::Srv).await, None);
+    let after = sandbox.record_set("crm", RecordType::Cname).await;
+    let [before, after] = [before, after].map(|set| set.map(Set::Azure));
+    assert!(Set::same(after.as_ref(), before.as_ref()), "{after:?}");
+}
+
+#[tokio::test]
+async fn nothing_of_several_is_written_when_one_is_not_as_expected() {
+    let sandbox = SandboxBench::start().await;
+    let with = json!({
+        "zone": "contoso.example", "resource_group": "rg-dns", "records": [
+            { "record": "shop", "type": "CNAME", "value": "shop-target.contoso.example" },
+            { "record": "crm", "type": "CNAME", "value": "crm-target.contoso.example",
+              "expect": "crm-source.contoso.example" },
+        ],
+    });
+    let step = sandbox.step("dns.cutover", &with);
+    other_hand(&sandbox, &step).await;
+    let error = step.perform().await.expect_err("drift");
+    assert_eq!((error.class, error.code.as_str()), (FailureClass::Drift, "MIG0203"));
+    assert!(step.effects.recorded().is_empty(), "nothing was even intended");
+}
+
+#[tokio::test]
+async fn the_zones_own_name_follows_a_resource_and_comes_back() {
+    let sandbox = SandboxBench::start().await;
+    let zone = sandbox.world.azure.zone_id(Some("rg-dns"), "contoso.example").expect("an id");
+    let id = format!("{zone}/A/crm-target");
+    let alias = json!({ "zone": "contoso.example", "resource_group": "rg-dns", "record": "@", "type": "A",
+        "alias": id, "expect": [] });
+    let first = sandbox.step("dns.cutover", &alias);
+    first.perform().await.expect("it has the records of crm-target");
+    let set = sandbox.record_set("@", RecordType::A).await.expect("it is there");
+    assert_eq!(set.alias(), Some(id.as_str()));
+    // What follows a resource can be expected, replaced and put back as well.
+    let plain = json!({ "zone": "contoso.example", "resource_group": "rg-dns", "record": "@", "type": "A",
+        "value": "127.0.0.9", "expect": id });
+    let second = sandbox.step("dns.cutover", &plain);
+    second.perform().await.expect("it has an address of its own");
+    second.undo(&second.effects.recorded()[0]).await.expect("it follows again");
+    let set = sandbox.record_set("@", RecordType::A).await.expect("it is there");
+    assert_eq!(set.alias(), Some(id.as_str()));
+    first.undo(&first.effects.recorded()[0]).await.expect("it is gone");
+    assert_eq!(sandbox.record_set("@", RecordType::A).await, None);
 }

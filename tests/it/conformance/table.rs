@@ -37,6 +37,8 @@ pub(crate) const RESOURCES: &str =
 pub(crate) const ACTIVITY: &str =
     "monitor/resource-manager/Microsoft.Insights/stable/2015-04-01/activityLogs_API.json";
 pub(crate) const DNS: &str = "dns/resource-manager/Microsoft.Network/stable/2018-05-01/dns.json";
+pub(crate) const PRIVATE_DNS: &str =
+    "privatedns/resource-manager/Microsoft.Network/stable/2024-06-01/privatedns.json";
 pub(crate) const SITE_RECOVERY: &str = "recoveryservicessiterecovery/resource-manager/Microsoft.RecoveryServices/stable/2024-04-01/service.json";
 pub(crate) const TRAFFIC_MANAGER: &str =
     "trafficmanager/resource-manager/Microsoft.Network/stable/2022-04-01/trafficmanager.json";
@@ -198,6 +200,44 @@ rows! {
             Ok(None)
         }.boxed_local(),
     }
+    private_zones_get: "PrivateZones_Get" in PRIVATE_DNS at "2024-06-01" {
+        zone: |it| async {
+            let zone = it.azure.zone(&mut it.wait, &private_zone()).await?;
+            Ok(Some(zone.into_iter().map(|it| vec![it.name]).collect()))
+        }.boxed_local(),
+    }
+    private_record_sets_get: "RecordSets_Get" in PRIVATE_DNS at "2024-06-01" {
+        record_set: |it| async {
+            let zone = private_zone();
+            let set = it.azure.record_set(&mut it.wait, &zone, RecordType::Cname, "crm").await?;
+            Ok(Some(set.iter().map(record_words).collect()))
+        }.boxed_local(),
+    }
+    private_record_sets_list: "RecordSets_List" in PRIVATE_DNS at "2024-06-01" {
+        record_sets: |it| async {
+            let sets = it.azure.record_sets(&mut it.wait, &private_zone()).await?;
+            Ok(Some(sets.iter().map(record_words).collect()))
+        }.boxed_local(),
+    }
+    private_record_sets_create_or_update: "RecordSets_CreateOrUpdate" in PRIVATE_DNS at "2024-06-01" {
+        put_record_set: |it| async {
+            let (zone, wanted) = (private_zone(), cname(None));
+            let set = it.azure.put_record_set(&mut it.wait, &it.permit, &zone, None, &wanted).await?;
+            Ok(Some(vec![record_words(&set)]))
+        }.boxed_local(),
+        put_record_set: |it| async {
+            let (zone, before, wanted) = (private_zone(), cname(Some("etag")), cname(None));
+            let put = it.azure.put_record_set(&mut it.wait, &it.permit, &zone, Some(&before), &wanted);
+            Ok(Some(vec![record_words(&put.await?)]))
+        }.boxed_local(),
+    }
+    private_record_sets_delete: "RecordSets_Delete" in PRIVATE_DNS at "2024-06-01" {
+        delete_record_set: |it| async {
+            let (zone, before) = (private_zone(), cname(Some("etag")));
+            it.azure.delete_record_set(&mut it.wait, &it.permit, &zone, &before).await?;
+            Ok(None)
+        }.boxed_local(),
+    }
     replication_migration_items_get: "ReplicationMigrationItems_Get" in SITE_RECOVERY at "2024-04-01" {
         replication_item: |it| async {
             let id = MigrationItemId {
@@ -309,6 +349,10 @@ fn site() -> ResourceId {
 
 fn zone() -> ResourceId {
     id("rg-dns/providers/Microsoft.Network/dnsZones/contoso.example")
+}
+
+fn private_zone() -> ResourceId {
+    id("rg-dns/providers/Microsoft.Network/privateDnsZones/contoso.internal")
 }
 
 fn cname(etag: Option<&str>) -> RecordSet {

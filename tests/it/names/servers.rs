@@ -7,8 +7,8 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use domain::base::Rtype;
-use domain::base::iana::Rcode;
+use domain::base::iana::{Opcode, Rcode};
+use domain::base::{MessageBuilder, Rtype};
 use migrate::dns::record::{Rdata, name};
 use migrate::dns::{Mode, Reply, ask};
 
@@ -86,19 +86,45 @@ pub(crate) const ALL: &[&str] = &["A", "AAAA", "CNAME", "TXT", "MX", "SRV"];
 /// The same, and one that they do not.
 pub(crate) const ANY: &[&str] = &["A", "AAAA", "CNAME", "TXT", "MX", "SRV", "CAA"];
 
+/// What a server is to the zone.
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    /// Keeps it, and takes updates of these types. Nobody is told of a new version.
+    Primary(&'a [&'a str]),
+    /// Took it from there as it started, and asks again when told to (Knot).
+    Secondary(SocketAddr),
+    /// Asks there, and remembers (BIND).
+    Resolver(SocketAddr),
+}
+
 impl NameServer {
-    /// Starts a primary that takes updates of these types, on another port where somebody took the first.
+    /// Starts a primary that takes updates of these types.
     pub(crate) fn start(make: Make, types: &[&str]) -> Self {
-        (0..20).find_map(|_| Self::try_start(make, types)).expect("a name server that starts")
+        Self::playing(make, Part::Primary(types))
     }
 
-    fn try_start(make: Make, types: &[&str]) -> Option<Self> {
+    /// Starts a Knot that has the zone from a primary.
+    pub(crate) fn secondary_of(primary: &Self) -> Self {
+        Self::playing(Make::Knot, Part::Secondary(primary.address))
+    }
+
+    /// Starts a BIND that has answers of the zone from a server of it, and remembers them.
+    pub(crate) fn resolver_over(server: &Self) -> Self {
+        Self::playing(Make::Bind, Part::Resolver(server.address))
+    }
+
+    /// On another port where somebody took the first.
+    fn playing(make: Make, part: Part<'_>) -> Self {
+        (0..20).find_map(|_| Self::try_start(make, part)).expect("a name server that starts")
+    }
+
+    fn try_start(make: Make, part: Part<'_>) -> Option<Self> {
         let address = free_port();
         let dir = tempfile::tempdir().expect("a folder");
         fs::write(dir.path().join("zone"), RECORDS).expect("a zone");
         let config = match make {
-            Make::Bind => bind_config(dir.path(), address, types),
-            Make::Knot => knot_config(dir.path(), address, types),
+            Make::Bind => bind_config(dir.path(), address, part),
+            Make::Knot => knot_config(dir.path(), address, part),
         };
         let file = dir.path().join("config");
         fs::write(&file, config).expect("a configuration");
@@ -113,7 +139,10 @@ impl NameServer {
         drop(command);
         let server = Self { address, process, dir };
         let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
-        let ready = |line: &String| line.ends_with(" running") || line.contains("server started");
+        let ready = |line: &String| match part {
+            Part::Secondary(_) => line.contains("serial none -> "),
+            _ => line.ends_with(" running") || line.contains("server started"),
+        };
         let mut said = String::new();
         let up = lines.any(|line| {
             let _ = writeln!(said, "{line}");
@@ -137,6 +166,14 @@ impl NameServer {
         runtime.block_on(reply).expect("an answer")
     }
 
+    /// What a resolver finds and remembers: the addresses of a name.
+    pub(crate) fn resolve(&self, label: &str) -> Vec<String> {
+        let asked = name(&format!("{label}.{ZONE}")).expect("a name");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let reply = runtime.block_on(ask(self.address, &asked, Rtype::A, Mode::Recursive));
+        reply.expect("an answer").answer.iter().map(|record| record.rdata.written()).collect()
+    }
+
     /// The values it has, sorted, with their TTL: `192.0.2.10 60`.
     pub(crate) fn values(&self, label: &str, rtype: Rtype) -> Vec<String> {
         let reply = self.ask(label, rtype);
@@ -150,6 +187,21 @@ impl NameServer {
 
     pub(crate) fn serial(&self) -> u32 {
         self.ask("@", Rtype::SOA).serial.expect("a serial")
+    }
+
+    /// Tells a secondary that there is a new version, and waits until it has it.
+    pub(crate) fn catch_up_with(&self, primary: &Self) {
+        let mut builder = MessageBuilder::new_vec();
+        builder.header_mut().set_random_id();
+        builder.header_mut().set_opcode(Opcode::NOTIFY);
+        let mut builder = builder.question();
+        let zone = name(ZONE).expect("a name");
+        builder.push((&zone, Rtype::SOA)).expect("room");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        socket.send_to(builder.into_message().as_slice(), self.address).expect("sent");
+        while self.serial() != primary.serial() {
+            std::thread::yield_now();
+        }
     }
 
     /// Another hand changes the zone.
@@ -187,25 +239,60 @@ fn free_port() -> SocketAddr {
     }
 }
 
-fn bind_config(dir: &Path, address: SocketAddr, types: &[&str]) -> String {
-    let (dir, port, types) = (dir.display(), address.port(), types.join(" "));
+fn bind_config(dir: &Path, address: SocketAddr, plays: Part<'_>) -> String {
+    let (dir, port) = (dir.display(), address.port());
+    let (recursion, zone) = match plays {
+        Part::Resolver(server) => (
+            "yes",
+            format!(
+                "type forward; forward only; forwarders {{ {} port {}; }};",
+                server.ip(),
+                server.port()
+            ),
+        ),
+        Part::Primary(types) => (
+            "no",
+            format!(
+                "type primary; file \"zone\"; update-policy {{ grant {KEY} zonesub {}; }};",
+                types.join(" ")
+            ),
+        ),
+        Part::Secondary(_) => unreachable!("only Knot plays it"),
+    };
     format!(
         "key \"{KEY}\" {{ algorithm hmac-sha256; secret \"{SECRET}\"; }};
 options {{
     directory \"{dir}\"; pid-file none; lock-file none; session-keyfile none;
     listen-on port {port} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }};
-    recursion no; dnssec-validation no; notify no;
+    recursion {recursion}; dnssec-validation no; notify no; allow-transfer {{ key {KEY}; }};
+    empty-zones-enable no;
 }};
 controls {{ }};
-zone \"{ZONE}\" {{
-    type primary; file \"zone\"; update-policy {{ grant {KEY} zonesub {types}; }};
-}};
+zone \"{ZONE}\" {{ {zone} }};
 "
     )
 }
 
-fn knot_config(dir: &Path, address: SocketAddr, types: &[&str]) -> String {
-    let (dir, port, types) = (dir.display(), address.port(), types.join(", "));
+fn knot_config(dir: &Path, address: SocketAddr, plays: Part<'_>) -> String {
+    let (dir, port) = (dir.display(), address.port());
+    let (acl, zone) = match plays {
+        Part::Primary(types) => (
+            format!(
+                "    key: {KEY}\n    action: update\n    update-type: [{}]\n",
+                types.join(", ")
+            ),
+            "    file: zone\n    zonefile-load: whole\n".to_owned(),
+        ),
+        Part::Secondary(primary) => (
+            format!(
+                "    address: 127.0.0.1\n    action: notify\nremote:\n  - id: main\n    address: {}@{}\n    key: {KEY}\n",
+                primary.ip(),
+                primary.port()
+            ),
+            "    file: copy\n    master: main\n".to_owned(),
+        ),
+        Part::Resolver(_) => unreachable!("only BIND plays it"),
+    };
     format!(
         "server:
   rundir: {dir}
@@ -224,15 +311,10 @@ key:
     secret: {SECRET}
 acl:
   - id: mig
-    key: {KEY}
-    action: update
-    update-type: [{types}]
-zone:
+{acl}zone:
   - domain: {ZONE}
     storage: {dir}
-    file: zone
-    zonefile-load: whole
     acl: mig
-"
+{zone}"
     )
 }
