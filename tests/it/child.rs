@@ -43,6 +43,27 @@ impl Running {
         kill_process(self.pid(), signal).expect("it has not been waited for");
     }
 
+    /// Stops it, and returns when none of its threads can do anything more: each is stopped, or in a call to the system
+    /// that it will not see the end of before it goes on.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let still = |stat: &str| {
+            // The name may hold anything; the state comes after its last bracket.
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            matches!(state, Some('T' | 't' | 'D' | 'Z' | 'X'))
+        };
+        let all_still = || {
+            let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
+            let mut stats =
+                tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+            stats.all(|stat| still(&stat))
+        };
+        while !all_still() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Kills it and all of its group.
     pub(crate) fn kill(&self) {
         kill_process_group(self.pid(), Signal::KILL).expect("it has not been waited for");

@@ -308,12 +308,18 @@ fn a_wave_survives_power_cuts() {
             let command = lab.command(["resume", &run]);
             let mut process = Running::start(command, lab.path(), &format!("resume-{nth}"));
             let early = process.ended_by(process.started + *moment);
+            if early.is_none() {
+                // The power goes for all at once: nobody acts on what a disk without power answers.
+                process.freeze();
+            }
             disk.cut(chance.below(2) == 0, chance.below(2000));
+            if early.is_none() {
+                process.kill();
+            }
             let ended = early.or_else(|| process.ended_within(PATIENCE));
-            let code = ended.and_then(|status| status.code());
-            // Without its journal it stops, and nothing else; a run that was over before the cut ended well.
-            if !matches!(code, Some(0 | 14)) {
-                return Err(format!("{moments:?}: exit {code:?}\n{}", process.said()));
+            let status = ended.ok_or("it outlives SIGKILL")?;
+            if status.code().is_some_and(|code| code != 0) {
+                return Err(format!("{moments:?}: {status}\n{}", process.said()));
             }
             disk.restart();
         }
@@ -324,6 +330,38 @@ fn a_wave_survives_power_cuts() {
         whole.same(&lab).map_err(|why| format!("{moments:?}: {why}"))
     });
     println!("power cuts in a wave: {count} runs, cut twice each, 0 deviations (seed {seed})");
+}
+
+/// A disk that goes away from under a process that lives on: it stops, says so, and the journal can be read afterwards.
+#[test]
+fn a_disk_that_goes_away_stops_the_run() {
+    if let Err(why) = begun(&Lab::new(SMALL)) {
+        return println!("SKIPPED: a disk that goes away: {why}");
+    }
+    let whole = Uninterrupted::run(WAVE);
+    let (seed, count) = (Chance::seed(), cases(2, 200).min(200));
+    try_all("a disk that goes away", count, 2, |case| {
+        let mut chance = Chance::of(seed, case);
+        let lab = Lab::new(SMALL);
+        let mut disk = begun(&lab)?;
+        let run = lab.run_id();
+        let mut process = Running::start(lab.command(["resume", &run]), lab.path(), "resume");
+        let early = process.ended_by(process.started + chance.within(whole.lasted));
+        disk.cut(chance.below(2) == 0, chance.below(2000));
+        let ended = early.or_else(|| process.ended_within(PATIENCE));
+        let code = ended.and_then(|status| status.code());
+        // 13 where it was about to read its journal, 14 where it was about to write it.
+        if !matches!(code, Some(0 | 13 | 14)) {
+            return Err(format!("exit {code:?}\n{}", process.said()));
+        }
+        if code != Some(0) && !process.stderr().contains(&format!("migrate resume {run}")) {
+            return Err(format!("it does not say what to type next:\n{}", process.said()));
+        }
+        disk.restart();
+        let verified = lab.migrate(["journal", "verify", &run]);
+        if verified.code() == Some(0) { Ok(()) } else { Err(verified.said()) }
+    });
+    println!("a disk that goes away: {count} runs, 0 deviations (seed {seed})");
 }
 
 #[test]
