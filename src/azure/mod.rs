@@ -10,7 +10,10 @@ mod cloud;
 mod credential;
 mod deployments;
 mod dns;
+mod health;
 mod locks;
+mod metrics;
+mod permissions;
 mod replication;
 mod resources;
 #[cfg(test)]
@@ -35,7 +38,10 @@ pub use credential::{
 };
 pub use deployments::{Deployment, DeploymentOperation, Template, WhatIfChange};
 pub use dns::{RecordSet, RecordType, Zone};
+pub use health::{Availability, AvailabilityState, ServiceEvent};
 pub use locks::{Lock, LockLevel};
+pub use metrics::{Aggregation, Metric, MetricQuery, MetricSeries};
+pub use permissions::{DenyAssignment, Held, Permission, Right, Rights, RoleAssignment};
 pub use replication::{Health, MigrationItemId, ReplicationItem};
 pub use resources::{ResourceGroup, ResourceId};
 pub use traffic::{Balanced, Balancer, Member, Serving, Weight};
@@ -96,6 +102,7 @@ pub struct AzureOverrides {
 #[derive(Debug)]
 struct Connection {
     arm: Arm,
+    credential: Arc<dyn TokenCredential>,
     cloud: Cloud,
     report: CredentialReport,
 }
@@ -122,8 +129,9 @@ impl Azure {
             ArmError::Settings("a custom cloud has no known addresses".to_owned())
         })?;
         let (clock, run) = (setup.clock.clone(), setup.run.clone());
-        let arm = Arm::new(cloud.arm.clone(), &cloud.scope(), credential, transport, clock, run);
-        let connection = Connection { arm, cloud, report: CredentialReport::default() };
+        let signer = Arc::clone(&credential);
+        let arm = Arm::new(cloud.arm.clone(), &cloud.scope(), signer, transport, clock, run);
+        let connection = Connection { arm, credential, cloud, report: CredentialReport::default() };
         let connection = OnceCell::new_with(Some(connection));
         Ok(Self(Arc::new(Inner { setup: Some(setup), connection })))
     }
@@ -150,6 +158,12 @@ impl Azure {
     /// The cloud's addresses. Connects.
     pub async fn cloud(&self) -> Result<Cloud, ArmError> {
         Ok(self.connection().await?.cloud.clone())
+    }
+
+    /// Object id of the identity in use, where its token says. Connects.
+    pub async fn principal(&self) -> Result<Option<String>, ArmError> {
+        let Connection { credential, cloud, .. } = self.connection().await?;
+        credential::object_id(credential.as_ref(), &cloud.scope()).await
     }
 
     fn setup(&self) -> Result<&AzureSetup, ArmError> {
@@ -192,12 +206,12 @@ impl AzureSetup {
         let arm = Arm::new(
             cloud.arm.clone(),
             &cloud.scope(),
-            credential,
+            Arc::clone(&credential),
             Arc::clone(&transport),
             self.clock.clone(),
             self.run.clone(),
         );
-        Ok(Connection { arm, cloud, report })
+        Ok(Connection { arm, credential, cloud, report })
     }
 
     async fn read_ca(&self, file: &str) -> Result<Vec<u8>, ArmError> {

@@ -47,6 +47,17 @@ impl ResourceId {
     }
 }
 
+impl ResourceId {
+    /// The action of that verb on it, as roles name it: `Microsoft.Network/dnsZones/CNAME/write`. None for what belongs to
+    /// no provider.
+    pub fn action(&self, verb: &str) -> Option<String> {
+        let segments: Vec<_> = self.0.trim_start_matches('/').split('/').collect();
+        let at = segments.iter().rposition(|it| it.eq_ignore_ascii_case("providers"))?;
+        let types: Vec<_> = segments.get(at + 2..)?.iter().step_by(2).copied().collect();
+        Some(format!("{}/{}/{verb}", segments.get(at + 1)?, types.join("/")))
+    }
+}
+
 impl PartialEq for ResourceId {
     fn eq(&self, other: &Self) -> bool {
         self.0.eq_ignore_ascii_case(&other.0)
@@ -96,6 +107,15 @@ impl Azure {
             return ResourceId::parse(&subscription);
         }
         ResourceId::parse(&format!("{subscription}/resourceGroups/{written}"))
+    }
+
+    /// The id behind what an author wrote: an ARM id as it is, or `Microsoft.Web/sites/crm` in the runbook's default
+    /// resource group.
+    pub fn within_group(&self, written: &str) -> Result<ResourceId, ArmError> {
+        if written.starts_with('/') {
+            return ResourceId::parse(written);
+        }
+        self.scope(self.resource_group(None)?)?.join(&format!("providers/{written}"))
     }
 
     /// The resource as JSON; none when it does not exist.
@@ -155,6 +175,18 @@ mod tests {
             id("/Subscriptions/a/resourcegroups/rg/")
         );
         assert_eq!(id("/subscriptions/a/resourcegroups/RG").segment("resourceGroups"), Some("RG"));
+    }
+
+    #[test]
+    fn an_action_is_named_by_the_types_of_an_id() {
+        let group = "/subscriptions/s/resourceGroups/rg";
+        let id = |rest: &str| ResourceId::parse(&format!("{group}{rest}")).expect("an id");
+        let record = id("/providers/Microsoft.Network/dnsZones/a.example/CNAME/www");
+        assert_eq!(
+            record.action("write").as_deref(),
+            Some("Microsoft.Network/dnsZones/CNAME/write")
+        );
+        assert_eq!(id("").action("write"), None);
     }
 
     #[test]

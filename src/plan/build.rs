@@ -444,7 +444,7 @@ fn close_window(steps: &mut [PlannedStep], kinds: &[&'static KindSpec]) {
             .any(|role| kinds[at].roles.contains(role));
         let begins = step.class == Class::Action && !ends_something;
         step.in_window = step.stage == Stage::Release && begins && at <= last;
-        step.expires = [Role::WaitsForLag, Role::VerifiesFreeze, Role::Probes]
+        step.expires = [Role::WaitsForLag, Role::VerifiesFreeze, Role::Probes, Role::ProvesRights]
             .iter()
             .any(|role| step.class == Class::Check && kinds[at].roles.contains(role));
     }

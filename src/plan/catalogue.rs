@@ -34,6 +34,8 @@ pub enum Role {
     SwitchesTraffic,
     /// Probes that something answers.
     Probes,
+    /// Proves that the rights are there.
+    ProvesRights,
     /// Watches after the cutover.
     Stabilizes,
     /// Builds the target.

@@ -154,7 +154,7 @@ pub(super) fn token(audience: &str, client: &str, identity: Option<&str>) -> Str
     let now = Clock::system().now().as_second();
     let mut claims = json!({
         "aud": audience, "iss": format!("{audience}/{TENANT}/"), "iat": now, "nbf": now, "exp": now + 86_400,
-        "appid": client, "oid": guid(client), "sub": guid(client), "tid": TENANT, "idtyp": "app", "ver": "1.0",
+        "appid": client, "oid": object_id(client), "sub": object_id(client), "tid": TENANT, "idtyp": "app", "ver": "1.0",
     });
     if let Some(resource) = identity {
         claims["xms_mirid"] = json!(resource);
@@ -163,12 +163,26 @@ pub(super) fn token(audience: &str, client: &str, identity: Option<&str>) -> Str
     format!("{}.{}.", part(&json!({ "alg": "none", "typ": "JWT" })), part(&claims))
 }
 
+/// The object id of an application.
+pub(super) fn object_id(client: &str) -> String {
+    guid(client)
+}
+
 /// Who sent a request, by the token's claims; a person's name before an application's id.
 fn caller(request: &Request) -> Option<String> {
+    claim(request, &["upn", "appid"])
+}
+
+/// The same by object id.
+pub(super) fn caller_object(request: &Request) -> Option<String> {
+    claim(request, &["oid"])
+}
+
+fn claim(request: &Request, names: &[&str]) -> Option<String> {
     let token = request.header("authorization")?.strip_prefix("Bearer ")?;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
-    ["upn", "appid"].iter().find_map(|name| claims[name].as_str()).map(str::to_owned)
+    names.iter().find_map(|name| claims[name].as_str()).map(str::to_owned)
 }
 
 /// The ledger's record of a request, before its answer is known.

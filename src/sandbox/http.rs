@@ -208,7 +208,7 @@ fn write(reply: Reply) -> hyper::Response<Full<Bytes>> {
 }
 
 /// Infallible: what is not a valid escape stays as it is.
-fn percent_decoded(path: &str) -> String {
+pub(crate) fn percent_decoded(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

@@ -2,6 +2,9 @@
 //!
 //! A scenario is data. Everything in it is reproducible: the same scenario and the same requests give the same world.
 
+mod health;
+mod metrics;
+mod rights;
 mod traffic;
 
 use std::path::Path;
@@ -11,6 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use health::{Health, ServiceEvent};
+pub use metrics::Metric;
+pub use rights::{Deny, Role};
 pub use traffic::{FrontDoor, Overload, Share, TrafficManager};
 
 use super::error::SandboxError;
@@ -40,6 +46,16 @@ pub struct Scenario {
     pub traffic_managers: Vec<TrafficManager>,
     /// Origin groups of Front Door profiles.
     pub front_doors: Vec<FrontDoor>,
+    /// Metrics of Azure Monitor.
+    pub metrics: Vec<Metric>,
+    /// What Azure says of the health of resources; of those not named here it has heard nothing bad.
+    pub health: Vec<Health>,
+    /// Events of service health.
+    pub service_events: Vec<ServiceEvent>,
+    /// Roles of the service principal.
+    pub roles: Vec<Role>,
+    /// Deny assignments.
+    pub denies: Vec<Deny>,
     /// Management locks that exist already.
     pub locks: Vec<Lock>,
     /// Any other resources, whole, with `id`, `type` and `properties`.
@@ -326,6 +342,11 @@ impl Default for Scenario {
             }],
             traffic_managers: vec![traffic::default_manager()],
             front_doors: vec![traffic::default_door()],
+            metrics: metrics::default_metrics(),
+            health: Vec::new(),
+            service_events: Vec::new(),
+            roles: vec![rights::owner()],
+            denies: Vec::new(),
             locks: Vec::new(),
             resources: Vec::new(),
             replication: vec![

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::lock::{self, Turn};
 use super::{
     Change, Evidence, FailureClass, Granted, Kind, Outcome, Outputs, PerformCx, Preview, Step,
-    StepCx, StepError,
+    StepCx, StepError, rights,
 };
-use crate::azure::{Lock, LockLevel, ResourceId};
+use crate::azure::{Lock, LockLevel, ResourceId, Right, Wait};
 use crate::database::Database;
 use crate::freeze::{
     Baseline, Exception, FilesWatch, Frozen, GitRef, GitWatch, Schema, SchemaWatch, level, shown,
@@ -135,6 +135,9 @@ fn describe(with: &Value) -> Vec<String> {
     list("locks").into_iter().map(lock).chain(list("watch").into_iter().map(watch)).collect()
 }
 
+/// The type of a lock.
+const LOCKS: &str = "Microsoft.Authorization/locks";
+
 impl With {
     fn log_scopes(&self) -> Vec<&str> {
         let locks = self.locks.iter().map(|lock| lock.scope.as_str());
@@ -153,6 +156,8 @@ impl With {
         let scope = scope(cx.read, &at.scope)?;
         let (name, wanted) = (lock::name(cx.read), Self::wanted(cx.read, at));
         let now = lock::read(cx.read, &mut cx.wait(), &scope, &name).await?;
+        let read = cx.read;
+        may_lock(read, &mut cx.wait(), &scope).await?;
         let turn = Turn { key, scope: &scope, name: &name, now, wanted: Some(wanted) };
         turn.make(cx).await
     }
@@ -186,6 +191,16 @@ impl With {
         let target = watch.folder.clone();
         baseline(cx, key, target, &frozen, |cx| files.keep(&cx.world.progress_dir, &text)).await
     }
+}
+
+/// Whoever may lock and not unlock would hold the source for good.
+async fn may_lock(
+    cx: &StepCx,
+    wait: &mut Wait<'_>,
+    scope: &ResourceId,
+) -> Result<Evidence, StepError> {
+    let actions = ["write", "delete"].map(|verb| Right::Action(format!("{LOCKS}/{verb}")));
+    rights::prove(cx, wait, &format!("lock {scope}"), scope, &actions).await
 }
 
 impl With {
@@ -311,6 +326,7 @@ impl Step for With {
             let scope = scope(cx, &at.scope)?;
             let now = lock::read(cx, &mut cx.wait(), &scope, &lock::name(cx)).await?;
             let wanted = Self::wanted(cx, at);
+            preview.readings.push(may_lock(cx, &mut cx.wait(), &scope).await?);
             if now.as_ref() != Some(&wanted) {
                 preview.changes.push(Change {
                     target: scope.to_string(),

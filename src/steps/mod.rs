@@ -7,6 +7,8 @@
 pub mod context;
 mod fallback;
 mod lock;
+mod rights;
+mod signals;
 #[cfg(test)]
 mod testing;
 mod zone;
@@ -89,6 +91,8 @@ kinds! {
     approval,
     azure_check,
     azure_deploy,
+    azure_health,
+    azure_permissions,
     freeze_begin,
     freeze_verify,
     freeze_end,

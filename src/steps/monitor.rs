@@ -1,4 +1,4 @@
-//! `monitor`: watches endpoints for hours or days after a cutover and reaches one of three verdicts. Changes nothing.
+//! `monitor`: watches endpoints and metrics for hours or days after a cutover and reaches one of three verdicts. Changes nothing.
 //!
 //! A watch that was killed goes on with the readings it had; what was not seen meanwhile is missing.
 
@@ -8,17 +8,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use self::watch::{Conclusion, Limits, Log};
+use super::signals::{MetricLimit, Signals};
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
 use crate::clock::since;
-use crate::dns::{Endpoint, Health, Network, Reading};
+use crate::dns::{Endpoint, Health, Reading};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -32,18 +32,22 @@ pub struct With {
     /// Time between two readings.
     #[serde(default = "one_minute")]
     pub every: Span,
-    /// What is watched.
+    /// Endpoints that are watched.
+    #[serde(default)]
     pub probes: Vec<Endpoint>,
-    /// So many bad readings of one endpoint in a row end the watch as failed. Default 3.
+    /// Metrics of Azure Monitor that are watched.
+    #[serde(default)]
+    pub metrics: Vec<MetricLimit>,
+    /// So many bad readings of one signal in a row end the watch as failed. Default 3.
     #[serde(default = "three")]
     pub failures_in_a_row: u32,
-    /// So many readings of one endpoint in a row that could not be compared end the watch as inconclusive. Default 10.
+    /// So many readings of one signal in a row that could not be compared end the watch as inconclusive. Default 10.
     #[serde(default = "ten")]
     pub missing_in_a_row: u32,
-    /// At the end, more bad readings of one endpoint than this are a failure. Default 1.
+    /// At the end, more bad readings of one signal than this are a failure. Default 1.
     #[serde(default = "one_percent")]
     pub failure_percent: f64,
-    /// At the end, at least so many good readings of each endpoint are a success; between the two limits the watch is
+    /// At the end, at least so many good readings of each signal are a success; between the two limits the watch is
     /// inconclusive. Default 99.
     #[serde(default = "ninety_nine_percent")]
     pub success_percent: f64,
@@ -65,20 +69,29 @@ const fn ninety_nine_percent() -> f64 {
     99.0
 }
 
+const DOCS: &str = "\
+Reads every signal every `every`, for the time `for`: endpoints under `probes`, and metrics of Azure Monitor under `metrics`.
+
+- *failure* (exit 7): `failures_in_a_row` bad readings of one signal, at once; or more than `failure_percent` bad readings at \
+the end. With `on_failure: rollback` this is what triggers the rollback.
+- *inconclusive* (exit 4): `missing_in_a_row` readings that could not be compared; or, at the end, neither failure nor success.
+- *success*: at least `success_percent` good readings of each signal.
+
+A reading of a metric covers its last `window` up to `late` ago, minute by minute. A value beyond `min` or `max` is bad, also in \
+the minutes since. A minute without a value makes the reading unknown: no data is not health. Let `window` be no shorter \
+than `every`, else minutes between two readings are seen by nobody.
+
+The readings are kept beside the journal. A killed watch goes on where it was; readings that nobody took count as missing. \
+A watch that has concluded begins anew when its step is tried again.
+
+Metrics need `Microsoft.Insights/metrics/read` on their resources. Outputs: `readings`, `good`.";
+
 /// The kind.
 pub const KIND: Kind = Kind {
     spec: KindSpec {
         name: "monitor",
-        summary: "Watch endpoints and conclude: success, failure or inconclusive",
-        docs: "Reads every endpoint under `probes` every `every`, for the time `for`.\n\n\
-               - *failure* (exit 7, so that `on_failure: rollback` acts): `failures_in_a_row` bad readings of one endpoint, at \
-               once; or more than `failure_percent` bad readings at the end.\n\
-               - *inconclusive* (exit 4): `missing_in_a_row` readings that could not be compared; or, at the end, neither \
-               failure nor success.\n\
-               - *success*: at least `success_percent` good readings of each endpoint.\n\n\
-               The readings are kept beside the journal. A killed watch goes on where it was; readings that nobody took \
-               count as missing. A watch that has concluded begins anew when its step is tried again.\n\n\
-               Outputs: `readings`, `good`.",
+        summary: "Watch endpoints and metrics and conclude: success, failure or inconclusive",
+        docs: DOCS,
         example: include_str!("../../examples/steps/monitor.yaml"),
         class: Class::Check,
         repeat: Repeat::Repeatable,
@@ -89,14 +102,20 @@ pub const KIND: Kind = Kind {
         schema: || schemars::schema_for!(With),
         check: super::check::<With>,
         describe: |with| {
-            let probes = with["probes"].as_array().map_or(0, Vec::len);
-            vec![format!("watch {probes} endpoints for {}", with["for"].as_str().unwrap_or("?"))]
+            let count = |key: &str| with[key].as_array().map_or(0, Vec::len);
+            let metrics = match count("metrics") {
+                0 => String::new(),
+                metrics => format!(" and {metrics} metrics"),
+            };
+            let span = with["for"].as_str().unwrap_or("?");
+            vec![format!("watch {} endpoints{metrics} for {span}", count("probes"))]
         },
     },
     build: |with| {
         let with = super::read::<With>(with)?;
-        if with.probes.is_empty() || with.every.duration().is_zero() {
-            return Err("give at least one endpoint under `probes`, and `every` above zero".to_owned());
+        with.signals().fit()?;
+        if with.every.duration().is_zero() {
+            return Err("`every` must be above zero".to_owned());
         }
         Ok(Box::new(with))
     },
@@ -123,18 +142,18 @@ impl With {
         Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
     }
 
-    async fn look(&self, network: &Network) -> Vec<Reading> {
-        join_all(self.probes.iter().map(|probe| probe.read(network))).await
+    fn signals(&self) -> Signals<'_> {
+        Signals { probes: &self.probes, metrics: &self.metrics }
     }
 
-    /// The verdict that ends the watch now, with the endpoint it is about.
+    /// The verdict that ends the watch now, with the signal it is about.
     fn triggered(&self, log: &Log) -> Option<(usize, Conclusion)> {
         let limits = self.limits();
         let mut triggers = log.tallies.iter().map(|tally| tally.trigger(&limits)).enumerate();
         triggers.find_map(|(at, conclusion)| Some((at, conclusion?)))
     }
 
-    /// The verdict at the end: the worst over all endpoints.
+    /// The verdict at the end: the worst over all signals.
     fn concluded(&self, log: &Log) -> (usize, Conclusion) {
         let (slots, limits) = (self.slots(), self.limits());
         let all = log.tallies.iter().map(|tally| tally.conclude(slots, &limits)).enumerate();
@@ -143,7 +162,7 @@ impl With {
             Conclusion::Inconclusive(_) => 1,
             Conclusion::Failure(_) => 2,
         })
-        .expect("a watch has at least one endpoint")
+        .expect("a watch has at least one signal")
     }
 
     async fn watch(&self, cx: &mut PerformCx<'_>, log: &mut Log) -> Result<(usize, Conclusion), StepError> {
@@ -160,7 +179,8 @@ impl With {
             if slot >= slots {
                 return Ok(self.concluded(log));
             }
-            let readings = self.look(&cx.world.network).await;
+            let read = cx.read;
+            let readings = self.signals().read(read, &mut cx.wait()).await?;
             let healths: Vec<Health> = readings.iter().map(|reading| reading.health).collect();
             log.take(slot, &healths).map_err(|error| self.unkept(&error))?;
             cx.progress.amount(self.line(&readings), slot + 1, slots, "readings");
@@ -171,10 +191,11 @@ impl With {
     }
 
     fn line(&self, readings: &[Reading]) -> String {
-        let worst = readings.iter().zip(&self.probes).find(|(it, _)| it.health != Health::Good);
+        let names = self.signals().names();
+        let worst = readings.iter().zip(names).find(|(it, _)| it.health != Health::Good);
         match worst {
-            Some((reading, probe)) => format!("{}: {}", probe.shown(), reading.detail),
-            None => format!("{} endpoints healthy", readings.len()),
+            Some((reading, name)) => format!("{name}: {}", reading.detail),
+            None => format!("{} signals healthy", readings.len()),
         }
     }
 
@@ -191,10 +212,10 @@ impl With {
 
     fn evidence(&self, log: &Log) -> Vec<Evidence> {
         let (slots, limits) = (self.slots(), self.limits());
-        let evidence = |(probe, tally): (&Endpoint, &watch::Tally)| {
+        let evidence = |(name, tally): (String, &watch::Tally)| {
             let conclusion = tally.conclude(slots, &limits);
             Evidence {
-                check: format!("{} over {}", probe.shown(), self.duration),
+                check: format!("{name} over {}", self.duration),
                 verdict: match conclusion {
                     Conclusion::Success => "healthy",
                     Conclusion::Failure(_) => "failing",
@@ -205,7 +226,7 @@ impl With {
                 holds: conclusion == Conclusion::Success,
             }
         };
-        self.probes.iter().zip(&log.tallies).map(evidence).collect()
+        self.signals().names().into_iter().zip(&log.tallies).map(evidence).collect()
     }
 }
 
@@ -216,9 +237,9 @@ fn file(cx: &StepCx) -> PathBuf {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let readings = self.look(&cx.world.network).await;
-        let seen = readings.into_iter().zip(&self.probes).map(|(reading, probe)| Evidence {
-            check: probe.shown(),
+        let readings = self.signals().read(cx, &mut cx.wait()).await?;
+        let seen = readings.into_iter().zip(self.signals().names()).map(|(reading, name)| Evidence {
+            check: name,
             verdict: reading.health.to_string(),
             holds: reading.health == Health::Good,
             detail: reading.detail,
@@ -228,17 +249,18 @@ impl Step for With {
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let now = cx.clock().now();
-        let mut log = Log::open(&file(cx), self.probes.len(), now).map_err(|e| self.unkept(&e))?;
+        let signals = self.signals();
+        let mut log = Log::open(&file(cx), signals.len(), now).map_err(|e| self.unkept(&e))?;
         let (at, conclusion) = self.watch(cx, &mut log).await?;
         // A success stays open: should its record be lost, the next attempt finds every reading and ends at once.
         if let Conclusion::Failure(why) | Conclusion::Inconclusive(why) = &conclusion {
             log.conclude(why).map_err(|error| self.unkept(&error))?;
         }
-        let watching = format!("watch {} for {}", self.probes[at].shown(), self.duration);
+        let watching = format!("watch {} for {}", signals.names()[at], self.duration);
         match conclusion {
             Conclusion::Success => {
                 let good: u64 = log.tallies.iter().map(|tally| tally.good).sum();
-                let readings = self.slots().saturating_mul(self.probes.len() as u64);
+                let readings = self.slots().saturating_mul(signals.len() as u64);
                 let outputs = Outputs::from([
                     ("readings".to_owned(), json!(readings)),
                     ("good".to_owned(), json!(good)),

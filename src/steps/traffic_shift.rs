@@ -7,24 +7,25 @@
 mod gate;
 mod story;
 mod target;
+mod watch;
+mod way;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::join_all;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::gate::{Gate, Limits, Shut, Stand};
-use self::story::{Key, Leg, Round, Side, Why};
-use self::target::{Pair, Target, UNTOUCHED};
+use self::story::{Key, Leg, Round, Side};
+use self::target::{Target, UNTOUCHED};
+use self::watch::{evidence, looked};
+use super::signals::MetricLimit;
 use super::{
-    Change, Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx,
-    StepError, fallback,
+    Change, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError, fallback,
 };
-use crate::azure::{ArmError, Azure, Balancer, Serving, Weight};
-use crate::dns::{Endpoint, Health, Reading};
+use crate::azure::{ArmError, Azure, Balancer, Weight};
+use crate::dns::Endpoint;
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -77,7 +78,11 @@ pub struct GateWith {
     #[serde(default)]
     pub within: Option<Span>,
     /// Endpoints of the target that must answer as they must.
+    #[serde(default)]
     pub probes: Vec<Endpoint>,
+    /// Metrics of Azure Monitor that must be within their limits. The hold must be longer than they are late.
+    #[serde(default)]
+    pub metrics: Vec<MetricLimit>,
     /// So many bad looks of one of them in a row: back, as failed. Default 3.
     #[serde(default = "three")]
     pub failures_in_a_row: u32,
@@ -96,11 +101,15 @@ const fn five() -> u32 {
     5
 }
 
+/// Metrics are kept by the minute.
+const MINUTE: Duration = Duration::from_mins(1);
+
 const DOCS: &str = "\
-Gives `to` the first of `percent`, watches the gate, goes on to the next. The gate looks at every probe and at what the \
+Gives `to` the first of `percent`, watches the gate, goes on to the next. The gate looks at every probe, every metric and what the \
 balancer itself says of `to` (`endpointMonitorStatus`, `provisioningState`), every `every`. It opens when everything was good \
 for `hold_for`, counted from when old DNS answers have run out.\n\n\
-Before the first step the way back is proved: weights are recorded, `fallback` must answer, and every probe must be good. \
+Before the first step the way back is proved: this identity may write both weights, they are recorded, `fallback` must answer, \
+and every probe must be good (a metric has nothing to show before there is traffic). \
 Other enabled endpoints, another routing method or different priorities are refused: the percents would not hold.\n\n\
 The step goes back by itself, to the recorded weights and states of both, `from` first:\n\n\
 - *failure* (exit 7): `failures_in_a_row` bad looks.\n\
@@ -151,13 +160,6 @@ fn describe(with: &Value) -> Vec<String> {
     lines
 }
 
-/// One signal of one look.
-struct Look {
-    what: String,
-    health: Health,
-    detail: String,
-}
-
 impl With {
     fn fits(&self) -> Result<(), String> {
         let rising = self.percent.windows(2).all(|pair| pair[0] < pair[1]);
@@ -171,8 +173,15 @@ impl With {
         if self.from.eq_ignore_ascii_case(&self.to) {
             return Err("`from` and `to` are the same".to_owned());
         }
-        if self.gate.probes.is_empty() || self.gate.every.duration().is_zero() {
-            return Err("the gate needs at least one of `probes`, and `every` above zero".to_owned());
+        self.signals().fit().map_err(|why| format!("the gate: {why}"))?;
+        if self.gate.every.duration().is_zero() {
+            return Err("the gate's `every` must be above zero".to_owned());
+        }
+        let late = self.gate.metrics.iter().map(|metric| metric.late).max();
+        if late.is_some_and(|late| self.gate.hold_for.duration() <= late.duration() + MINUTE) {
+            return Err("the gate's `hold_for` must be more than a minute longer than its metrics are \
+                        `late`, else it would open on what was before the step"
+                .to_owned());
         }
         if self.gate.within.is_some_and(|within| within <= self.gate.hold_for) {
             return Err("the gate's `within` must be longer than its `hold_for`".to_owned());
@@ -194,217 +203,6 @@ impl With {
         format!("shift traffic from {} to {} by {}", self.from, self.to, percents.join(", "))
     }
 
-    /// The weights of a step: `from` keeps its own when it is disabled at the end.
-    fn wanted(percent: u8, side: Side, now: Weight) -> Weight {
-        let percent = u16::from(percent);
-        match side {
-            Side::To => Weight { weight: percent, enabled: true },
-            Side::From if percent == 100 => Weight { enabled: false, ..now },
-            Side::From => Weight { weight: 100 - percent, enabled: true },
-        }
-    }
-
-    fn limits(&self, answers_last: Duration) -> Limits {
-        let hold = answers_last + self.gate.hold_for.duration();
-        Limits {
-            hold,
-            within: self.gate.within.map_or(hold * 3, |it| answers_last + it.duration()),
-            gap: self.gate.every.duration() * 3,
-            failures_in_a_row: self.gate.failures_in_a_row.max(1),
-            missing_in_a_row: self.gate.missing_in_a_row.max(1),
-        }
-    }
-
-    async fn probes(&self, cx: &StepCx) -> Vec<Look> {
-        let readings = join_all(self.gate.probes.iter().map(|it| it.read(&cx.world.network))).await;
-        let look = |(reading, probe): (Reading, &Endpoint)| Look {
-            what: probe.shown(),
-            health: reading.health,
-            detail: reading.detail,
-        };
-        readings.into_iter().zip(&self.gate.probes).map(look).collect()
-    }
-
-    /// Every signal, the balancer's own first; drift ends the step.
-    async fn look(
-        &self,
-        cx: &mut PerformCx<'_>,
-        target: &Target<'_>,
-        round: &Round,
-    ) -> Result<Vec<Look>, StepError> {
-        let what = format!("{} at {}", self.to, target.balancer.name());
-        let own = match target.read(&mut cx.wait()).await {
-            Ok(pair) => {
-                unmoved(target, &pair, round)?;
-                serving(what, pair.balanced.member(&self.to).map(|member| &member.serving))
-            }
-            Err(error) if error.class == FailureClass::Cancelled => return Err(error),
-            Err(error) => Look { what, health: Health::Unknown, detail: error.to_string() },
-        };
-        let mut looks = vec![own];
-        looks.extend(self.probes(cx.read).await);
-        Ok(looks)
-    }
-
-    /// Everything that must hold before the first write. Reads only.
-    async fn way_back(&self, cx: &StepCx) -> Result<Vec<Evidence>, StepError> {
-        let refused = |evidence: &Evidence, known: &str| {
-            let known = format!("{known}: {} ({}); {UNTOUCHED}", evidence.detail, evidence.verdict);
-            StepError::new(FailureClass::Refused, "MIG0235", self.attempted(), known).retryable()
-        };
-        let fallback = fallback::read(cx, self.fallback.as_deref()).await;
-        if self.fallback.is_some() && !fallback.holds {
-            return Err(refused(&fallback, "the way back is not proved")
-                .hint("make the source answer again, then `migrate resume`"));
-        }
-        let probes: Vec<_> = self.probes(cx).await.into_iter().map(evidence).collect();
-        if let Some(bad) = probes.iter().find(|probe| !probe.holds) {
-            return Err(refused(bad, &format!("{} is not healthy before any traffic", bad.check))
-                .hint("make the target answer, then `migrate resume`"));
-        }
-        Ok(std::iter::once(fallback).chain(probes).collect())
-    }
-
-    /// Waits at the gate of one step.
-    async fn gate(
-        &self,
-        cx: &mut PerformCx<'_>,
-        target: &Target<'_>,
-        (round, percent): (&Round, u8),
-        answers_last: Duration,
-    ) -> Result<Result<Evidence, Why>, StepError> {
-        let limits = self.limits(answers_last);
-        let mut gate = Gate::new(limits, 1 + self.gate.probes.len(), cx.clock().steady());
-        let hold = limits.hold.as_secs();
-        for looks in 1_u64.. {
-            let look = self.look(cx, target, round).await?;
-            let healths: Vec<_> = look.iter().map(|look| look.health).collect();
-            let bad = look.iter().find(|look| look.health != Health::Good);
-            let said = bad.map_or_else(
-                || format!("{} signals healthy", look.len()),
-                |bad| format!("{}: {}", bad.what, bad.detail),
-            );
-            let line = match gate.take(cx.clock().steady(), &healths) {
-                Stand::Open => {
-                    let to = format!("{percent} % at {}", self.to);
-                    let detail = format!("held {hold} s; {} signals, {looks} looks", look.len());
-                    let verdict = "healthy".to_owned();
-                    return Ok(Ok(Evidence { check: to, verdict, detail, holds: true }));
-                }
-                Stand::Shut(verdict, at, why) => {
-                    let which = at.map_or_else(|| said.clone(), |at| {
-                        format!("{}: {}", look[at].what, look[at].detail)
-                    });
-                    let detail = format!("{why} at {percent} %: {which}");
-                    return Ok(Err(Why { verdict, percent, detail }));
-                }
-                Stand::Holding(so_far) => {
-                    format!("{said}; held {} s of {hold} s", so_far.as_secs())
-                }
-                Stand::Lapsed => said,
-            };
-            cx.progress.say(format!("{percent} % at {}: {line}", self.to));
-            cx.read.sleep(self.gate.every.duration(), cx.busy).await?;
-        }
-        unreachable!("a gate ends before its looks can be counted no more")
-    }
-
-    /// One step forward: `to` first, so that its share only rises.
-    async fn forward(
-        &self,
-        cx: &mut PerformCx<'_>,
-        target: &Target<'_>,
-        round: &mut Round,
-        percent: u8,
-    ) -> Result<Duration, StepError> {
-        let pair = target.read(&mut cx.wait()).await?;
-        unmoved(target, &pair, round)?;
-        for side in [Side::To, Side::From] {
-            let (_, now) = pair.side(side);
-            let wanted = Self::wanted(percent, side, *now);
-            if *now != wanted {
-                let key = Key { round: round.number, leg: Leg::Forward(percent), side }.text();
-                target.weigh(cx, key, pair.side(side), wanted, json!(wanted)).await?;
-                round.track_mut(side).moved(*now, wanted);
-            }
-        }
-        Ok(pair.balanced.answers_last)
-    }
-
-    /// Restores what the round found, `from` first, so that the share of `to` only falls.
-    async fn back(
-        &self,
-        cx: &mut PerformCx<'_>,
-        target: &Target<'_>,
-        round: &Round,
-        why: &Why,
-    ) -> Result<StepError, StepError> {
-        let pair = target.read(&mut cx.wait()).await?;
-        unmoved(target, &pair, round)?;
-        for side in [Side::From, Side::To] {
-            let track = round.track(side);
-            let Some(original) = track.original.filter(|_| !track.back) else { continue };
-            cx.progress.say(format!("back: {} to {original}", target.name(side)));
-            let key = Key { round: round.number, leg: Leg::Back, side }.text();
-            let after = story::back_to(original, why);
-            target.weigh(cx, key, pair.side(side), original, after).await?;
-        }
-        Ok(self.went_back(round, why))
-    }
-
-    /// How a round that went back ends.
-    fn went_back(&self, round: &Round, why: &Why) -> StepError {
-        let (class, code) = match why.verdict {
-            Shut::Failure => (FailureClass::Mismatch, "MIG0232"),
-            Shut::Inconclusive => (FailureClass::Refused, "MIG0233"),
-        };
-        let back = [Side::From, Side::To].map(|side| {
-            let name = if side == Side::From { &self.from } else { &self.to };
-            round.track(side).original.map(|original| format!("{name} {original}"))
-        });
-        let back: Vec<_> = back.into_iter().flatten().collect();
-        let known = format!("traffic is back where it was: {}", back.join("; "));
-        StepError::new(class, code, self.attempted(), known)
-            .cause(why.detail.clone())
-            .hint("repair the target, then `migrate resume` begins with the first percent; or `migrate rollback`")
-    }
-
-    async fn carry_out(
-        &self,
-        cx: &mut PerformCx<'_>,
-        target: &Target<'_>,
-    ) -> Result<Outcome, StepError> {
-        let mut round = Round::last(&cx.read.recorded);
-        if round.is_over() {
-            if let Some(why) = round.why.clone().filter(|_| cx.read.cut_off) {
-                // All was back, and only the word about it was lost.
-                return Err(self.went_back(&round, &why));
-            }
-            round = Round::recorded(round.number + 1, &[]);
-        }
-        if let Some(why) = round.why.clone() {
-            return Err(self.back(cx, target, &round, &why).await?);
-        }
-        let mut evidence = match round.reached {
-            Some(_) => Vec::new(),
-            None => self.way_back(cx.read).await?,
-        };
-        let reached = round.reached;
-        for &percent in self.percent.iter().filter(|it| Some(**it) >= reached) {
-            let answers_last = self.forward(cx, target, &mut round, percent).await?;
-            match self.gate(cx, target, (&round, percent), answers_last).await? {
-                Ok(healthy) => evidence.push(healthy),
-                Err(why) => return Err(self.back(cx, target, &round, &why).await?),
-            }
-        }
-        let previous = |side: Side| json!(round.track(side).original);
-        let outputs = Outputs::from([
-            ("percent".to_owned(), json!(self.percent.last())),
-            ("previous".to_owned(), json!({ "from": previous(Side::From), "to": previous(Side::To) })),
-        ]);
-        Ok(Outcome { outputs, evidence })
-    }
-
     /// Lends the parts of a target to `work`.
     fn parts(&self, azure: &Azure) -> Result<(Balancer, String), StepError> {
         let attempted = self.attempted();
@@ -417,32 +215,6 @@ impl With {
         let (balancer, attempted) = parts;
         Target { azure, balancer, from: &self.from, to: &self.to, attempted }
     }
-}
-
-/// Each side is as the round left it.
-fn unmoved(target: &Target<'_>, pair: &Pair, round: &Round) -> Result<(), StepError> {
-    for side in [Side::From, Side::To] {
-        let (_, now) = pair.side(side);
-        if let Some(left) = round.track(side).left.filter(|left| left != now) {
-            return Err(target.foreign(target.name(side), left, *now));
-        }
-    }
-    Ok(())
-}
-
-fn serving(what: String, serving: Option<&Serving>) -> Look {
-    let (health, detail) = match serving {
-        Some(Serving::Yes(said)) => (Health::Good, said.clone()),
-        Some(Serving::No(said)) => (Health::Bad, said.clone()),
-        Some(Serving::Unknown(said)) => (Health::Unknown, said.clone()),
-        None => (Health::Unknown, "it is not there".to_owned()),
-    };
-    Look { what, health, detail }
-}
-
-fn evidence(look: Look) -> Evidence {
-    let holds = look.health == Health::Good;
-    Evidence { check: look.what, verdict: look.health.to_string(), detail: look.detail, holds }
 }
 
 #[async_trait]
@@ -465,7 +237,9 @@ impl Step for With {
             });
         }
         let mut readings = vec![fallback::read(cx, self.fallback.as_deref()).await];
-        readings.extend(self.probes(cx).await.into_iter().map(evidence));
+        readings.extend(target.rights(cx, &mut cx.wait()).await?);
+        let signals = looked(cx, self.signals(), &mut cx.wait()).await?;
+        readings.extend(signals.into_iter().map(evidence));
         Ok(Preview { changes, readings })
     }
 

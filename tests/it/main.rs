@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "counts and visible skips")]
 
 mod azure_cli;
+mod azure_reads;
 mod bad_runbooks;
 mod bicep;
 mod canaries;

@@ -1,5 +1,7 @@
 //! `traffic.shift` through the program: all over, back by itself when the target breaks under its share, killed anywhere.
 
+use std::collections::BTreeMap;
+
 use migrate::sandbox::{WorldSnapshot, ledger};
 use serde_json::Value;
 
@@ -74,6 +76,11 @@ fn it_goes_back_by_itself_when_the_target_breaks_at_half_of_the_traffic() {
     // Nothing is left to take back, and a rollback knows.
     lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
     assert_eq!(patches(&lab), BACK);
+
+    let lab = Lab::new(&format!("{TINY}{}", BREAKS.replace("crm/target", "web/target")));
+    lab.run("tests/it/runbooks/shift-fd.yaml", &[]).expect(7);
+    assert_eq!(weights(&lab.world(), "microsoft.cdn"), AT_FIRST);
+    assert_eq!(patches(&lab), ["target 50", "source 50", "source 1000", "target 1"]);
 }
 
 #[test]
@@ -94,29 +101,51 @@ fn it_goes_back_when_it_can_not_tell() {
     assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
 }
 
+/// Kills the failing shift at a point and takes it up again: the same world, every change as often. False where the run
+/// ended before the point.
+fn survives(point: &str, scenario: &str, world: &BTreeMap<String, Value>) -> bool {
+    let lab = Lab::new(scenario);
+    let killed = lab.run("tests/it/runbooks/shift.yaml", &["--die-at", point]);
+    if killed.code() == Some(7) {
+        return false;
+    }
+    assert_eq!(killed.code(), None, "not killed {point}: {}", killed.said());
+    // Killed before its journal began, it is started again.
+    let resumed = if lab.journal().is_some() {
+        lab.migrate(["resume"])
+    } else {
+        lab.forget_runs();
+        lab.run("tests/it/runbooks/shift.yaml", &[])
+    };
+    assert_eq!(resumed.code(), Some(7), "{point}: {}", resumed.said());
+    // The last records say how it ended; whoever resumes after them asks for a second try.
+    let again = lab.journal().expect("a journal").matches("\"step_failed\"").count() > 1;
+    let expected = if again { [BACK, BACK].concat() } else { BACK.to_vec() };
+    assert_eq!(patches(&lab), expected, "{point}");
+    assert_eq!(lab.world().resources, *world, "{point}");
+    assert_eq!(lab.unannounced(), [] as [String; 0], "{point}");
+    true
+}
+
 #[test]
 fn killed_anywhere_while_it_goes_there_and_back_it_ends_the_same() {
     let scenario = format!("{TINY}{BREAKS}");
     let whole = Lab::new(&scenario);
     whole.run("tests/it/runbooks/shift.yaml", &[]).expect(7);
     let (records, world) = (whole.records(), whole.world().resources);
-    let points: Vec<usize> = (2..=records).collect();
     // The short form takes every k-th point, so that it meets all parts of the way.
-    let step = points.len().div_ceil(cases(8, usize::MAX).min(points.len()));
-    for point in points.into_iter().step_by(step) {
-        let lab = Lab::new(&scenario);
-        let killed = lab
-            .run("tests/it/runbooks/shift.yaml", &["--die-at", &format!("after-record:{point}")]);
-        assert_eq!(killed.code(), None, "not killed after record {point}: {}", killed.said());
-        let resumed = lab.migrate(["resume"]);
-        assert_eq!(resumed.code(), Some(7), "after record {point}: {}", resumed.said());
-        // The last records say how it ended; whoever resumes after them asks for a second try.
-        let again = lab.journal().expect("a journal").matches("\"step_failed\"").count() > 1;
-        let expected = if again { [BACK, BACK].concat() } else { BACK.to_vec() };
-        assert_eq!(patches(&lab), expected, "after record {point}");
-        assert_eq!(lab.world().resources, world, "after record {point}");
-        assert_eq!(lab.unannounced(), [] as [String; 0], "after record {point}");
+    let every = |points: usize| points.div_ceil(cases(6, usize::MAX).min(points));
+    for record in (2..=records).step_by(every(records)) {
+        assert!(survives(&format!("after-record:{record}"), &scenario, &world), "{record}");
     }
+    let mut calls = 0;
+    for call in (1..).step_by(every(120)) {
+        if !survives(&format!("before-call:{call}"), &scenario, &world) {
+            break;
+        }
+        calls += 1;
+    }
+    println!("killed after {} records and before {calls} calls", records - 1);
 }
 
 #[test]

@@ -24,6 +24,8 @@ use azure_identity::{
     ManagedIdentityCredentialOptions, UserAssignedId, WorkloadIdentityCredential,
     WorkloadIdentityCredentialOptions,
 };
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +101,22 @@ impl fmt::Display for CredentialReport {
         let parts: Vec<_> = taken.into_iter().chain(failed).chain(self.refused.clone()).collect();
         f.write_str(&parts.join("; "))
     }
+}
+
+/// The object id that a token speaks of; none where it is no JWT or does not say. It is read, never trusted: what the
+/// identity may do is the service's to say.
+pub(super) async fn object_id(
+    credential: &dyn TokenCredential,
+    scope: &str,
+) -> Result<Option<String>, ArmError> {
+    let token = credential.get_token(&[scope], None).await;
+    let token =
+        token.map_err(|error| ArmError::Credential(CredentialReport::refused(causes(&error))))?;
+    let payload =
+        token.token.secret().split('.').nth(1).and_then(|it| URL_SAFE_NO_PAD.decode(it).ok());
+    let claims: Option<serde_json::Value> =
+        payload.and_then(|payload| serde_json::from_slice(&payload).ok());
+    Ok(claims.and_then(|claims| claims["oid"].as_str().map(str::to_owned)))
 }
 
 /// What credentials are made from.

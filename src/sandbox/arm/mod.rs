@@ -5,13 +5,16 @@
 //! written in, as the real service does.
 
 mod activity;
+mod authorization;
 mod deployments;
 mod dns;
 mod error;
 mod front_door;
 mod generic;
 mod groups;
+mod health;
 mod locks;
+mod metrics;
 mod operations;
 mod replication;
 mod subscriptions;
@@ -195,6 +198,11 @@ fn route(call: &Call<'_>) -> Handled {
         [.., "providers", "microsoft.authorization", "locks"] => locks::list(call),
         [.., "providers", "microsoft.authorization", "locks", _] => locks::answer(call),
         [.., "microsoft.insights", "eventtypes", "management", "values"] => activity::list(call),
+        [.., "providers", "microsoft.insights", "metrics"] => metrics::list(call),
+        [.., "microsoft.resourcehealth", kind] => health::answer(call, &[kind]),
+        [.., "microsoft.resourcehealth", kind, name] => health::answer(call, &[kind, name]),
+        [.., "microsoft.authorization", kind] => authorization::answer(call, &[kind]),
+        [.., "microsoft.authorization", kind, name] => authorization::answer(call, &[kind, name]),
         _ => provider(call, &lower),
     }
 }
@@ -256,11 +264,12 @@ pub(super) fn opening(scenario: &Scenario) -> Changes {
     let locks = scenario.locks.iter().map(locks::opening);
     let managers = scenario.traffic_managers.iter().flat_map(traffic_manager::opening);
     let doors = scenario.front_doors.iter().flat_map(front_door::opening);
+    let roles = scenario.roles.iter().map(authorization::opening);
     let others = scenario.resources.iter().filter_map(|resource| {
         let id = resource["id"].as_str()?;
         Some((id.to_ascii_lowercase(), generic::doc(id, resource)))
     });
     let docs = groups.chain(zones).chain(items).chain(vaults).chain(locks);
-    let docs = docs.chain(managers).chain(doors).chain(others);
+    let docs = docs.chain(managers).chain(doors).chain(roles).chain(others);
     docs.map(|(id, doc)| (id, Some(doc))).collect()
 }

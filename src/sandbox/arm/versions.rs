@@ -43,6 +43,25 @@ const TRAFFIC_MANAGER: &[&str] = &[
 const CDN: &[&str] =
     &["2020-09-01", "2021-06-01", "2023-05-01", "2024-02-01", "2024-09-01", "2025-04-15"];
 const LOCKS: &[&str] = &["2015-01-01", "2016-09-01", "2017-04-01", "2020-05-01"];
+const METRICS: &[&str] =
+    &["2016-09-01", "2018-01-01", "2019-07-01", "2021-05-01", "2023-10-01", "2024-02-01"];
+const RIGHTS: &[&str] = &[
+    "2015-07-01",
+    "2018-01-01-preview",
+    "2018-07-01",
+    "2020-04-01-preview",
+    "2022-04-01",
+    "2022-05-01-preview",
+];
+const HEALTH: &[&str] = &[
+    "2015-01-01",
+    "2018-07-01",
+    "2020-05-01",
+    "2022-10-01",
+    "2023-10-01-preview",
+    "2024-02-01",
+    "2025-05-01",
+];
 const ACTIVITY: &[&str] = &["2014-04-01", "2015-04-01"];
 const VAULTS: &[&str] = &[
     "2022-10-01",
@@ -69,6 +88,12 @@ fn supported(namespace: &str, kind: &str) -> Option<&'static [&'static str]> {
         ("microsoft.network", "trafficmanagerprofiles") => Some(TRAFFIC_MANAGER),
         ("microsoft.cdn", _) => Some(CDN),
         ("microsoft.authorization", "locks") => Some(LOCKS),
+        (
+            "microsoft.authorization",
+            "permissions" | "denyassignments" | "roleassignments" | "roledefinitions",
+        ) => Some(RIGHTS),
+        ("microsoft.resourcehealth", _) => Some(HEALTH),
+        ("microsoft.insights", "metrics") => Some(METRICS),
         ("microsoft.insights", "eventtypes") => Some(ACTIVITY),
         ("microsoft.recoveryservices", "vaults") => Some(VAULTS),
         _ => None,

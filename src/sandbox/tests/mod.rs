@@ -2,7 +2,9 @@
 
 mod applications;
 mod names;
+mod readings;
 mod resources;
+mod traffic;
 
 use reqwest::Method;
 use serde_json::{Value, json};

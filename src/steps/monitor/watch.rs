@@ -15,28 +15,28 @@ use crate::dns::Health;
 /// Where the three verdicts begin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Limits {
-    /// So many bad readings of one endpoint in a row end the watch as failed.
+    /// So many bad readings of one signal in a row end the watch as failed.
     pub(super) failures_in_a_row: u32,
-    /// So many missing readings of one endpoint in a row end the watch as inconclusive.
+    /// So many missing readings of one signal in a row end the watch as inconclusive.
     pub(super) missing_in_a_row: u32,
-    /// At the end: more bad readings of one endpoint than this, in percent, are a failure.
+    /// At the end: more bad readings of one signal than this, in percent, are a failure.
     pub(super) failure_percent: f64,
-    /// At the end: at least so many good readings of each endpoint, in percent, are a success.
+    /// At the end: at least so many good readings of each signal, in percent, are a success.
     pub(super) success_percent: f64,
 }
 
 /// How a watch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Conclusion {
-    /// Every endpoint was good enough.
+    /// Every signal was good enough.
     Success,
-    /// An endpoint failed; which, and how.
+    /// A signal failed: how.
     Failure(String),
     /// Too little was seen to tell.
     Inconclusive(String),
 }
 
-/// Counts of one endpoint.
+/// Counts of one signal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     /// Good readings.
@@ -110,7 +110,7 @@ pub(super) struct Log {
     file: File,
     /// When the watch began.
     pub(super) started: Timestamp,
-    /// By endpoint.
+    /// By signal.
     pub(super) tallies: Vec<Tally>,
     /// The first slot without a reading.
     pub(super) next_slot: u64,
@@ -118,7 +118,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Takes up the watch in this file, or begins one at `now` where there is none or the last one has ended.
-    pub(super) fn open(path: &Path, endpoints: usize, now: Timestamp) -> io::Result<Self> {
+    pub(super) fn open(path: &Path, signals: usize, now: Timestamp) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
@@ -138,7 +138,7 @@ impl Log {
             match line {
                 Line::Started { at } => {
                     (under_way, log.started, log.next_slot) = (true, at, 0);
-                    log.tallies = vec![Tally::default(); endpoints];
+                    log.tallies = vec![Tally::default(); signals];
                 }
                 Line::Concluded { .. } => under_way = false,
                 Line::Read { slot, probe, health } => {
@@ -151,13 +151,13 @@ impl Log {
         }
         if !under_way {
             (log.started, log.next_slot) = (now, 0);
-            log.tallies = vec![Tally::default(); endpoints];
+            log.tallies = vec![Tally::default(); signals];
             log.write(&Line::Started { at: now })?;
         }
         Ok(log)
     }
 
-    /// Counts and keeps the readings of one slot, by endpoint.
+    /// Counts and keeps the readings of one slot, by signal.
     pub(super) fn take(&mut self, slot: u64, healths: &[Health]) -> io::Result<()> {
         for (probe, &health) in healths.iter().enumerate() {
             self.tallies[probe].take(health);

@@ -4,9 +4,11 @@
 
 use serde_json::{Value, json};
 
-use super::super::{FailureClass, Granted, PerformCx, StepCx, StepError};
+use super::super::{Evidence, FailureClass, Granted, PerformCx, StepCx, StepError, rights};
 use super::story::Side;
-use crate::azure::{ArmError, Azure, Balanced, Balancer, Member, ResourceId, Wait, Weight};
+use crate::azure::{
+    ArmError, Azure, Balanced, Balancer, Member, ResourceId, Right, Wait, Weight,
+};
 use crate::run::{Intent, RecordedEffect, Repeat, Sent, Undo, Verdict};
 
 /// Both change by absolute values, compared first: the same again is harmless.
@@ -87,6 +89,26 @@ impl Target<'_> {
         };
         let (from, to) = (side(self.from)?, side(self.to)?);
         Ok(Pair { balanced, from, to })
+    }
+
+    /// This identity may write both weights there and back, and watch how it goes.
+    pub(super) async fn rights(
+        &self,
+        cx: &StepCx,
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Evidence>, StepError> {
+        let Pair { from: (from, _), to: (to, _), .. } = self.read(wait).await?;
+        let mut proved = Vec::new();
+        for member in [from, to] {
+            let polling = match self.balancer {
+                Balancer::TrafficManager(_) => None,
+                Balancer::FrontDoor(_) => Some("Microsoft.Cdn/operationresults/read".to_owned()),
+            };
+            let wanted: Vec<_> =
+                member.action("write").into_iter().chain(polling).map(Right::Action).collect();
+            proved.push(rights::prove(cx, wait, self.attempted, &member, &wanted).await?);
+        }
+        Ok(proved)
     }
 
     /// Gives one side another weight. `after` is the intent's wanted state: `wanted`, perhaps with a reason.

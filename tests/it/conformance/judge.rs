@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::openapi::{Files, Node, Operation};
-use super::rules::{KNOWN, Known, wrapped};
+use super::rules::{KNOWN, Known, is_undescribed, wrapped};
 use super::schema::{Schemas, Side, faults};
 use super::table::{RESOURCES, ROWS};
 use super::verdict::{Claim, api_version, line};
@@ -70,6 +70,7 @@ impl<'a> Listed<'a> {
             match self.operation(exchange) {
                 Some(operation) => self.held(operation, exchange, led, findings),
                 None if led => self.polled(exchange, findings),
+                None if is_undescribed(exchange) => {}
                 None => {
                     findings.client.insert(format!("no listed operation: {}", line(exchange)));
                 }

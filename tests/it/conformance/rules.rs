@@ -39,6 +39,15 @@ pub(crate) const KNOWN: &[Known] = &[
     },
 ];
 
+/// A request that no file describes. The caller's permissions are described for groups and resources only; ARM answers for a
+/// subscription, too, where operations are polled. Not held against anything: an answer that is none is a refusal there.
+pub(crate) fn is_undescribed(exchange: &Exchange) -> bool {
+    let path = exchange.path.to_ascii_lowercase();
+    let rest = path.strip_prefix("/subscriptions/").and_then(|rest| rest.split_once('/'));
+    exchange.method == "GET"
+        && rest.is_some_and(|(_, rest)| rest == "providers/microsoft.authorization/permissions")
+}
+
 /// Providers that answer with `{"code","message"}` although their files say `{"error":{…}}`: recorded.
 const BARE: [&str; 2] = ["/dnszones", "/privatednszones"];
 

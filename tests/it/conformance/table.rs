@@ -4,8 +4,9 @@
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use migrate::azure::{
-    ActivityEvent, ActivityFilter, ArmError, Balanced, Balancer, Deployment, Lock, LockLevel,
-    MigrationItemId, RecordSet, RecordType, ReplicationItem, ResourceId, Template, Weight,
+    ActivityEvent, ActivityFilter, Aggregation, ArmError, Balanced, Balancer, Deployment, Lock,
+    LockLevel, MetricQuery, MigrationItemId, RecordSet, RecordType, ReplicationItem, ResourceId,
+    Template, Weight,
 };
 use serde_json::{Map, Value, json};
 
@@ -44,6 +45,12 @@ pub(crate) const TRAFFIC_MANAGER: &str =
     "trafficmanager/resource-manager/Microsoft.Network/stable/2022-04-01/trafficmanager.json";
 pub(crate) const FRONT_DOOR: &str =
     "cdn/resource-manager/Microsoft.Cdn/stable/2024-09-01/afdx.json";
+pub(crate) const METRICS: &str =
+    "monitor/resource-manager/Microsoft.Insights/stable/2024-02-01/metrics_API.json";
+pub(crate) const ROLES: &str = "authorization/resource-manager/Microsoft.Authorization/stable/2022-04-01/authorization-RoleDefinitionsCalls.json";
+pub(crate) const ASSIGNMENTS: &str = "authorization/resource-manager/Microsoft.Authorization/stable/2022-04-01/authorization-RoleAssignmentsCalls.json";
+pub(crate) const DENIALS: &str = "authorization/resource-manager/Microsoft.Authorization/stable/2022-04-01/authorization-DenyAssignmentCalls.json";
+pub(crate) const HEALTH: &str = "resourcehealth/resource-manager/Microsoft.ResourceHealth/stable/2024-02-01/ResourceHealth.json";
 
 /// The table, and a test of each row under its operation's name.
 macro_rules! rows {
@@ -298,6 +305,67 @@ rows! {
             let change = (BEFORE, WANTED);
             it.azure.weigh(&mut it.wait, &it.permit, &door(), &origin(), change).await?;
             Ok(None)
+        }.boxed_local(),
+    }
+    metrics_list: "Metrics_List" in METRICS at "2024-02-01" {
+        metrics: |it| async {
+            let (resource, from) = (site(), jiff::Timestamp::UNIX_EPOCH);
+            let query = MetricQuery {
+                resource: &resource,
+                metric: "BlobCount",
+                namespace: Some("Microsoft.Storage/storageAccounts/blobServices"),
+                aggregation: Aggregation::Average,
+                filter: Some("Tier eq '*'"),
+                from,
+                until: "1970-01-01T00:05:00Z".parse().expect("a time"),
+            };
+            let metrics = it.azure.metrics(&mut it.wait, &query).await?;
+            Ok(Some(metrics.into_iter().map(|it| vec![it.name, it.unit]).collect()))
+        }.boxed_local(),
+    }
+    permissions_list_for_resource_group: "Permissions_ListForResourceGroup" in ROLES at "2022-04-01" {
+        permissions: |it| async {
+            let permissions = it.azure.permissions(&mut it.wait, &group()).await?;
+            Ok(Some(permissions.into_iter().map(|it| it.actions).collect()))
+        }.boxed_local(),
+    }
+    permissions_list_for_resource: "Permissions_ListForResource" in ROLES at "2022-04-01" {
+        permissions: |it| async {
+            let permissions = it.azure.permissions(&mut it.wait, &endpoint()).await?;
+            Ok(Some(permissions.into_iter().map(|it| it.actions).collect()))
+        }.boxed_local(),
+    }
+    role_definitions_get: "RoleDefinitions_Get" in ROLES at "2022-04-01" {
+        role_name: |it| async {
+            let definition = id("rg-crm/providers/Microsoft.Authorization/roleDefinitions/r");
+            let name = it.azure.role_name(&mut it.wait, &definition).await?;
+            Ok(Some(name.into_iter().map(|name| vec![name]).collect()))
+        }.boxed_local(),
+    }
+    role_assignments_list_for_scope: "RoleAssignments_ListForScope" in ASSIGNMENTS at "2022-04-01" {
+        role_assignments: |it| async {
+            let roles = it.azure.role_assignments(&mut it.wait, &group(), "principal").await?;
+            let words = roles.into_iter().map(|it| vec![it.definition.to_string(), it.scope]);
+            Ok(Some(words.collect()))
+        }.boxed_local(),
+    }
+    deny_assignments_list_for_scope: "DenyAssignments_ListForScope" in DENIALS at "2022-04-01" {
+        deny_assignments: |it| async {
+            let denials = it.azure.deny_assignments(&mut it.wait, &group()).await?;
+            Ok(Some(denials.into_iter().map(|it| vec![it.name]).collect()))
+        }.boxed_local(),
+    }
+    availability_statuses_get_by_resource: "AvailabilityStatuses_GetByResource" in HEALTH at "2024-02-01" {
+        availability: |it| async {
+            let found = it.azure.availability(&mut it.wait, &site()).await?;
+            Ok(Some(found.into_iter().map(|it| vec![it.summary, it.reason]).collect()))
+        }.boxed_local(),
+    }
+    events_list_by_subscription_id: "Events_ListBySubscriptionId" in HEALTH at "2024-02-01" {
+        service_events: |it| async {
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            let events = it.azure.service_events(&mut it.wait, now).await?;
+            Ok(Some(events.into_iter().map(|it| vec![it.id, it.kind, it.status, it.title]).collect()))
         }.boxed_local(),
     }
 }

@@ -1,0 +1,148 @@
+//! The way there and the way back: two weights a step, the share of `to` never in between.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::{Evidence, FailureClass, Outcome, Outputs, PerformCx, StepCx, StepError, fallback};
+use super::With;
+use super::gate::Shut;
+use super::story::{self, Key, Leg, Round, Side, Why};
+use super::target::{Target, UNTOUCHED};
+use super::watch::{evidence, looked, unmoved};
+use crate::azure::{Wait, Weight};
+
+impl With {
+    /// The weights of a step: `from` keeps its own when it is disabled at the end.
+    pub(super) fn wanted(percent: u8, side: Side, now: Weight) -> Weight {
+        let percent = u16::from(percent);
+        match side {
+            Side::To => Weight { weight: percent, enabled: true },
+            Side::From if percent == 100 => Weight { enabled: false, ..now },
+            Side::From => Weight { weight: 100 - percent, enabled: true },
+        }
+    }
+
+    /// Everything that must hold before the first write. Reads only.
+    pub(super) async fn way_back(
+        &self,
+        cx: &StepCx,
+        target: &Target<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Evidence>, StepError> {
+        let rights = target.rights(cx, wait).await?;
+        let refused = |evidence: &Evidence, known: &str| {
+            let known = format!("{known}: {} ({}); {UNTOUCHED}", evidence.detail, evidence.verdict);
+            StepError::new(FailureClass::Refused, "MIG0235", self.attempted(), known).retryable()
+        };
+        let fallback = fallback::read(cx, self.fallback.as_deref()).await;
+        if self.fallback.is_some() && !fallback.holds {
+            return Err(refused(&fallback, "the way back is not proved")
+                .hint("make the source answer again, then `migrate resume`"));
+        }
+        let probes = looked(cx, self.without_traffic(), wait).await?;
+        let probes: Vec<_> = probes.into_iter().map(evidence).collect();
+        if let Some(bad) = probes.iter().find(|probe| !probe.holds) {
+            return Err(refused(bad, &format!("{} is not healthy before any traffic", bad.check))
+                .hint("make the target answer, then `migrate resume`"));
+        }
+        Ok(rights.into_iter().chain([fallback]).chain(probes).collect())
+    }
+
+    /// One step forward: `to` first, so that its share only rises.
+    pub(super) async fn forward(
+        &self,
+        cx: &mut PerformCx<'_>,
+        target: &Target<'_>,
+        round: &mut Round,
+        percent: u8,
+    ) -> Result<Duration, StepError> {
+        let pair = target.read(&mut cx.wait()).await?;
+        unmoved(target, &pair, round)?;
+        for side in [Side::To, Side::From] {
+            let (_, now) = pair.side(side);
+            let wanted = Self::wanted(percent, side, *now);
+            if *now != wanted {
+                let key = Key { round: round.number, leg: Leg::Forward(percent), side }.text();
+                target.weigh(cx, key, pair.side(side), wanted, json!(wanted)).await?;
+                round.track_mut(side).moved(*now, wanted);
+            }
+        }
+        Ok(pair.balanced.answers_last)
+    }
+
+    /// Restores what the round found, `from` first, so that the share of `to` only falls.
+    pub(super) async fn back(
+        &self,
+        cx: &mut PerformCx<'_>,
+        target: &Target<'_>,
+        round: &Round,
+        why: &Why,
+    ) -> Result<StepError, StepError> {
+        let pair = target.read(&mut cx.wait()).await?;
+        unmoved(target, &pair, round)?;
+        for side in [Side::From, Side::To] {
+            let track = round.track(side);
+            let Some(original) = track.original.filter(|_| !track.back) else { continue };
+            cx.progress.say(format!("back: {} to {original}", target.name(side)));
+            let key = Key { round: round.number, leg: Leg::Back, side }.text();
+            let after = story::back_to(original, why);
+            target.weigh(cx, key, pair.side(side), original, after).await?;
+        }
+        Ok(self.went_back(round, why))
+    }
+
+    /// How a round that went back ends.
+    pub(super) fn went_back(&self, round: &Round, why: &Why) -> StepError {
+        let (class, code) = match why.verdict {
+            Shut::Failure => (FailureClass::Mismatch, "MIG0232"),
+            Shut::Inconclusive => (FailureClass::Refused, "MIG0233"),
+        };
+        let back = [Side::From, Side::To].map(|side| {
+            let name = if side == Side::From { &self.from } else { &self.to };
+            round.track(side).original.map(|original| format!("{name} {original}"))
+        });
+        let back: Vec<_> = back.into_iter().flatten().collect();
+        let known = format!("traffic is back where it was: {}", back.join("; "));
+        StepError::new(class, code, self.attempted(), known)
+            .cause(why.detail.clone())
+            .hint("repair the target, then `migrate resume` begins with the first percent; or `migrate rollback`")
+    }
+
+    pub(super) async fn carry_out(
+        &self,
+        cx: &mut PerformCx<'_>,
+        target: &Target<'_>,
+    ) -> Result<Outcome, StepError> {
+        let mut round = Round::last(&cx.read.recorded);
+        if round.is_over() {
+            if let Some(why) = round.why.clone().filter(|_| cx.read.cut_off) {
+                // All was back, and only the word about it was lost.
+                return Err(self.went_back(&round, &why));
+            }
+            round = Round::recorded(round.number + 1, &[]);
+        }
+        if let Some(why) = round.why.clone() {
+            return Err(self.back(cx, target, &round, &why).await?);
+        }
+        let mut evidence = Vec::new();
+        if round.reached.is_none() {
+            let read = cx.read;
+            evidence = self.way_back(read, target, &mut cx.wait()).await?;
+        }
+        let reached = round.reached;
+        for &percent in self.percent.iter().filter(|it| Some(**it) >= reached) {
+            let answers_last = self.forward(cx, target, &mut round, percent).await?;
+            match self.gate(cx, target, (&round, percent), answers_last).await? {
+                Ok(healthy) => evidence.push(healthy),
+                Err(why) => return Err(self.back(cx, target, &round, &why).await?),
+            }
+        }
+        let previous = |side: Side| json!(round.track(side).original);
+        let outputs = Outputs::from([
+            ("percent".to_owned(), json!(self.percent.last())),
+            ("previous".to_owned(), json!({ "from": previous(Side::From), "to": previous(Side::To) })),
+        ]);
+        Ok(Outcome { outputs, evidence })
+    }
+}
