@@ -63,6 +63,7 @@ pub async fn create(dir: &Path, estate: &Estate) -> Result<(), SandboxError> {
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(SandboxError::file("remove", &aside))?;
     }
+    fs::create_dir_all(&aside).map_err(SandboxError::file("create", &aside))?;
     for (number, workload) in (0..).zip(&estate.workloads) {
         let seed = estate.seed.wrapping_add(number);
         let target = aside.join("target").join(workload);
