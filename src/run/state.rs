@@ -534,8 +534,13 @@ impl RunState {
             Request::Resolve { step, as_ } => {
                 let at = self.at(record, step)?;
                 self.steps[at].attempts_before = self.steps[at].attempts;
-                if *as_ != Resolution::Skip {
-                    self.frontier.again(at);
+                let passed_over = self.steps[at].state == StepState::Failed
+                    && self.header.plan.steps[at].on_failure == crate::plan::OnFailure::Continue;
+                match as_ {
+                    Resolution::Skip => {}
+                    // The run had gone on without it; what comes after it waits for the new try.
+                    _ if passed_over => self.frontier.reopen(at),
+                    _ => self.frontier.again(at),
                 }
             }
         }
