@@ -63,7 +63,7 @@ struct Dispatcher {
 
 /// What the loop waits for.
 enum News {
-    Message(Message),
+    Message(Box<Message>),
     Person(PersonRequest),
     Note(ProgressNote),
     Signal(Stop),
@@ -169,7 +169,7 @@ impl Dispatcher {
         let news = tokio::select! {
             biased;
             signal = ears.signals.next() => News::Signal(signal),
-            Some(message) = ears.messages.recv() => News::Message(message),
+            Some(message) = ears.messages.recv() => News::Message(Box::new(message)),
             Some(request) = ears.people.recv() => News::Person(request),
             Some(note) = ears.notes.recv() => News::Note(note),
             () = wake => News::Woke,
@@ -228,7 +228,7 @@ impl Dispatcher {
             }
             News::Person(request) => self.handle(vec![Message::plain(Input::Person(request))]),
             News::Message(first) => {
-                let mut batch = vec![first];
+                let mut batch = vec![*first];
                 while batch.len() < BATCH
                     && let Ok(next) = ears.messages.try_recv()
                 {

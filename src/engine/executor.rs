@@ -170,7 +170,7 @@ pub(super) async fn undo(
 }
 
 fn irreversible(step: &StepId, effect: &RecordedEffect) -> StepError {
-    StepError::new(
+    let error = StepError::new(
         FailureClass::NeedsPerson,
         "MIG0709",
         format!("take {step} back"),
@@ -178,7 +178,11 @@ fn irreversible(step: &StepId, effect: &RecordedEffect) -> StepError {
             "{} stays as it is: {} can not be taken back",
             effect.intent.target, effect.intent.verb
         ),
-    )
+    );
+    match &effect.intent.by_hand {
+        Some(how) => error.hint(how),
+        None => error,
+    }
 }
 
 /// Asks the target about one effect in doubt.

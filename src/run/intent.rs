@@ -58,6 +58,9 @@ pub struct Intent {
     pub before: Value,
     /// The wanted state, enough for `probe` to recognise it.
     pub after: Value,
+    /// How a person takes it back, where this program can not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_hand: Option<String>,
 }
 
 impl Intent {
@@ -79,7 +82,15 @@ impl Intent {
             request: super::fingerprint(&after),
             before,
             after,
+            by_hand: None,
         }
+    }
+
+    /// Says how a person takes it back.
+    #[must_use]
+    pub fn by_hand(mut self, how: impl Into<String>) -> Self {
+        self.by_hand = Some(how.into());
+        self
     }
 }
 
