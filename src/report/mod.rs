@@ -7,6 +7,7 @@
 mod dry_run;
 mod halt;
 mod jsonl;
+mod lanes;
 mod line;
 mod narrate;
 mod output;

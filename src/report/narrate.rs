@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::lanes::{self, Told};
 use super::line::Paint;
 use super::phrase;
 use super::row::Row;
@@ -25,6 +26,13 @@ pub enum Detail {
 
 /// The row of this fact, if it has one at this detail.
 pub(super) fn narrate(record: &Record, state: &RunState, detail: Detail) -> Option<Row> {
+    if detail < Detail::Verbose {
+        match lanes::told(record, state) {
+            Told::AsItIs => {}
+            Told::NotAtAll => return None,
+            Told::Together(row) => return row.is_told_at(detail).then_some(row),
+        }
+    }
     let row = match &record.event {
         Event::RunStarted(_)
         | Event::RunResumed { .. }

@@ -117,6 +117,9 @@ pub(super) fn classes(repeat: Repeat, undo: Undo) -> String {
     format!("{repeat}, {undo}")
 }
 
+/// More names than this below a provider say less than the last two.
+const DEEP: usize = 4;
+
 /// `replace CNAME/crm: ttl 3600 -> 60`.
 pub(super) fn intent(intent: &Intent) -> String {
     format!("{} {}: {}", intent.verb, place(&intent.target), change(&intent.before, &intent.after))
@@ -132,11 +135,14 @@ pub fn typed(word: &str) -> String {
     }
 }
 
-/// An ARM id without what every id of the run shares; anything else as it is.
+/// An ARM id without what every id of the run shares, a deep one by its last two names; anything else as it is.
 pub(super) fn place(target: &str) -> &str {
     let below = target.rsplit_once("/providers/").and_then(|(_, below)| below.split_once('/'));
     match below {
-        Some((_, rest)) => rest,
+        Some((_, rest)) => match rest.rmatch_indices('/').map(|(at, _)| at).nth(1) {
+            Some(at) if rest.split('/').count() > DEEP => &rest[at + 1..],
+            _ => rest,
+        },
         None if target.starts_with("/subscriptions/") => {
             target.rsplit_once('/').map_or(target, |(_, last)| last)
         }
@@ -285,6 +291,8 @@ mod tests {
     fn an_arm_id_is_cut_to_what_tells_it_apart() {
         let id = "/subscriptions/0/resourceGroups/rg-dns/providers/Microsoft.Network/dnsZones/contoso.example/CNAME/crm";
         assert_eq!(place(id), "dnsZones/contoso.example/CNAME/crm");
+        let item = "/Subscriptions/0/resourceGroups/rg/providers/Microsoft.RecoveryServices/vaults/v/replicationFabrics/f/replicationProtectionContainers/c/replicationMigrationItems/crm-db";
+        assert_eq!(place(item), "replicationMigrationItems/crm-db");
         assert_eq!(place("./share"), "./share");
         assert_eq!(place("/subscriptions/0/resourceGroups/rg-crm"), "rg-crm");
         let said = format!("lock at {id}: held (since 2026-12-05T21:35:27.894323389Z, 3 left).");

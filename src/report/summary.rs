@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::halt::{Advice, Halt};
+use super::lanes::{self, Listed};
 use super::line::{Line, Paint};
 use super::overview::{Overview, Side, Standing, StepView};
 use super::phrase;
 use crate::clock::since;
-use crate::run::Ending;
+use crate::run::{Ending, Evidence};
 
 /// Column of the values below a heading.
 const VALUES: usize = 18;
+
+/// Steps told in full of those that keep a run back; of the others, what they are.
+const HALTS: usize = 10;
 
 /// The page.
 pub fn summary(run: &Overview) -> Vec<Line> {
@@ -48,6 +52,7 @@ pub(super) fn heading(run: &Overview) -> Vec<Line> {
         lines.push(row("rollback", why));
     }
     lines.push(side(&run.point_of_no_return));
+    lines.extend(lanes::standing(run).map(|(text, paint)| label("lanes").paint(paint, text)));
     lines
 }
 
@@ -103,7 +108,20 @@ fn steps(run: &Overview) -> Vec<Line> {
     let counts: Vec<_> = by_state.iter().map(|(state, n)| format!("{n} {state}")).collect();
     let mut lines =
         vec![Line::new(), title(format!("steps  {}: {}", run.steps.len(), counts.join(", ")))];
-    lines.extend(run.steps.iter().map(|step| step_line(step, widest(run))));
+    let widest = widest(run);
+    for listed in lanes::listed(run) {
+        match listed {
+            Listed::One(step) => lines.push(step_line(step, widest)),
+            Listed::Many(base, steps) => {
+                lines.push(lanes::line(base, &steps, widest));
+                // Each lane that is neither done nor still to come.
+                let told = steps
+                    .iter()
+                    .filter(|it| !matches!(it.state, "succeeded" | "skipped" | "pending"));
+                lines.extend(told.map(|step| step_line(step, widest)));
+            }
+        }
+    }
     lines
 }
 
@@ -156,22 +174,45 @@ fn evidence(run: &Overview) -> Vec<Line> {
     let holds = all.len() - open;
     let mut lines = vec![Line::new(), title(format!("evidence  {holds} hold, {open} do not"))];
     let widest = widest(run);
-    lines.extend(all.iter().map(|(step, item)| {
-        let paint = if item.holds { Paint::Good } else { Paint::Bad };
-        Line::new()
-            .text("  ")
-            .text(step.step.as_str())
-            .to(4 + widest)
-            .text(phrase::readable(&item.check))
-            .text(": ")
-            .paint(paint, &item.verdict)
-            .text(if item.detail.is_empty() {
-                String::new()
-            } else {
-                format!("  {}", phrase::readable(&item.detail))
-            })
-    }));
+    for listed in lanes::listed(run) {
+        match listed {
+            Listed::One(step) => {
+                lines.extend(step.evidence.iter().map(|item| evidence_line(step, item, widest)));
+            }
+            Listed::Many(base, steps) => {
+                let items = || {
+                    steps.iter().flat_map(|step| step.evidence.iter().map(move |it| (*step, it)))
+                };
+                let holds = items().filter(|(_, item)| item.holds).count();
+                if holds > 0 {
+                    let line = Line::new()
+                        .text("  ")
+                        .text(format!("{base} x {}", steps.len()))
+                        .to(4 + widest);
+                    lines.push(line.paint(Paint::Good, format!("{holds} hold")));
+                }
+                let open = items().filter(|(_, item)| !item.holds);
+                lines.extend(open.map(|(step, item)| evidence_line(step, item, widest)));
+            }
+        }
+    }
     lines
+}
+
+fn evidence_line(step: &StepView, item: &Evidence, widest: usize) -> Line {
+    let paint = if item.holds { Paint::Good } else { Paint::Bad };
+    Line::new()
+        .text("  ")
+        .text(step.step.as_str())
+        .to(4 + widest)
+        .text(phrase::readable(&item.check))
+        .text(": ")
+        .paint(paint, &item.verdict)
+        .text(if item.detail.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", phrase::readable(&item.detail))
+        })
 }
 
 fn approvals(run: &Overview) -> Vec<Line> {
@@ -208,11 +249,21 @@ pub(super) fn halts(run: &Overview) -> Vec<Line> {
         _ => "what it waits for",
     };
     let mut lines = Vec::new();
-    for halt in &run.halts {
+    for halt in run.halts.iter().take(HALTS) {
         if lines.is_empty() {
             lines.extend([Line::new(), title(heading)]);
         }
         lines.extend(halt_lines(halt, &run.next));
+    }
+    for halt in run.halts.iter().skip(HALTS) {
+        let code = halt.code.as_deref().unwrap_or_default();
+        lines.push(
+            Line::new()
+                .text("  ")
+                .paint(Paint::Strong, halt.step.as_str())
+                .text("  ")
+                .paint(Paint::Bad, format!("{} {code}", halt.state)),
+        );
     }
     lines
 }
