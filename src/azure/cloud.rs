@@ -35,6 +35,8 @@ pub struct Cloud {
     pub authority: Url,
     /// What ARM tokens are for, without `/.default`.
     pub audience: String,
+    /// What the names of its Key Vaults end in.
+    pub vaults: Option<String>,
 }
 
 impl CloudName {
@@ -51,20 +53,27 @@ impl CloudName {
 impl Cloud {
     /// One of the clouds with fixed addresses; none for `custom`.
     pub fn known(name: CloudName) -> Option<Self> {
-        let (arm, authority) = match name {
-            CloudName::Public => {
-                ("https://management.azure.com", "https://login.microsoftonline.com")
-            }
-            CloudName::UsGovernment => {
-                ("https://management.usgovcloudapi.net", "https://login.microsoftonline.us")
-            }
-            CloudName::China => {
-                ("https://management.chinacloudapi.cn", "https://login.chinacloudapi.cn")
-            }
+        let (arm, authority, vaults) = match name {
+            CloudName::Public => (
+                "https://management.azure.com",
+                "https://login.microsoftonline.com",
+                "vault.azure.net",
+            ),
+            CloudName::UsGovernment => (
+                "https://management.usgovcloudapi.net",
+                "https://login.microsoftonline.us",
+                "vault.usgovcloudapi.net",
+            ),
+            CloudName::China => (
+                "https://management.chinacloudapi.cn",
+                "https://login.chinacloudapi.cn",
+                "vault.azure.cn",
+            ),
             CloudName::Custom => return None,
         };
         let url = |text: &str| Url::parse(text).expect("a constant");
-        Some(Self { arm: url(arm), authority: url(authority), audience: arm.to_owned() })
+        let (audience, vaults) = (arm.to_owned(), Some(vaults.to_owned()));
+        Some(Self { arm: url(arm), authority: url(authority), audience, vaults })
     }
 
     /// Asks the ARM endpoint of a custom cloud for the rest.
@@ -108,7 +117,9 @@ impl Cloud {
             .ok_or_else(|| missing("authentication.audiences"))?
             .trim_end_matches('/')
             .to_owned();
-        Ok(Self { arm, authority, audience })
+        let vaults = text("/suffixes/keyVaultDns").filter(|suffix| !suffix.is_empty());
+        let vaults = vaults.map(|suffix| suffix.trim_start_matches('.').to_owned());
+        Ok(Self { arm, authority, audience, vaults })
     }
 
     /// The scope tokens are asked for.

@@ -6,6 +6,7 @@
 
 mod activity;
 mod arm;
+mod assessments;
 mod cloud;
 mod credential;
 mod deployments;
@@ -14,6 +15,7 @@ mod health;
 mod locks;
 mod metrics;
 mod permissions;
+mod machines;
 mod replication;
 mod resources;
 #[cfg(test)]
@@ -21,6 +23,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod traffic;
+mod trail;
+mod vault;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,6 +36,7 @@ use tokio::sync::OnceCell;
 
 pub use activity::{ActivityEvent, ActivityFilter};
 pub use arm::{Accepted, ArmError, Finished, ServiceError, Wait, change_request_id};
+pub use assessments::{AssessedMachine, Suitability};
 pub use cloud::{Cloud, CloudName};
 pub use credential::{
     CredentialKind, CredentialReport, CredentialSettings, GivenPrincipal, Proof, ServicePrincipal,
@@ -42,9 +47,11 @@ pub use health::{Availability, AvailabilityState, ServiceEvent};
 pub use locks::{Lock, LockLevel};
 pub use metrics::{Aggregation, Metric, MetricQuery, MetricSeries};
 pub use permissions::{DenyAssignment, Held, Permission, Right, Rights, RoleAssignment};
-pub use replication::{Health, MigrationItemId, ReplicationItem};
+pub use machines::{ComputeState, Power, VirtualMachine};
+pub use replication::{Health, Job, JobEnd, MigrationItemId, ReplicationItem, TestMachine};
 pub use resources::{ResourceGroup, ResourceId};
 pub use traffic::{Balanced, Balancer, Member, Serving, Weight};
+pub use trail::Trail;
 
 use crate::clock::Clock;
 use crate::diagnostic::redact::Secrets;
@@ -102,9 +109,10 @@ pub struct AzureOverrides {
 #[derive(Debug)]
 struct Connection {
     arm: Arm,
-    credential: Arc<dyn TokenCredential>,
     cloud: Cloud,
     report: CredentialReport,
+    credential: Arc<dyn TokenCredential>,
+    transport: Arc<dyn HttpClient>,
 }
 
 impl Azure {
@@ -129,9 +137,16 @@ impl Azure {
             ArmError::Settings("a custom cloud has no known addresses".to_owned())
         })?;
         let (clock, run) = (setup.clock.clone(), setup.run.clone());
-        let signer = Arc::clone(&credential);
-        let arm = Arm::new(cloud.arm.clone(), &cloud.scope(), signer, transport, clock, run);
-        let connection = Connection { arm, credential, cloud, report: CredentialReport::default() };
+        let arm = Arm::new(
+            cloud.arm.clone(),
+            &cloud.scope(),
+            Arc::clone(&credential),
+            Arc::clone(&transport),
+            clock,
+            run,
+        );
+        let report = CredentialReport::default();
+        let connection = Connection { arm, cloud, report, credential, transport };
         let connection = OnceCell::new_with(Some(connection));
         Ok(Self(Arc::new(Inner { setup: Some(setup), connection })))
     }
@@ -211,7 +226,7 @@ impl AzureSetup {
             self.clock.clone(),
             self.run.clone(),
         );
-        Ok(Connection { arm, credential, cloud, report })
+        Ok(Connection { arm, cloud, report, credential, transport })
     }
 
     async fn read_ca(&self, file: &str) -> Result<Vec<u8>, ArmError> {
@@ -226,6 +241,7 @@ impl AzureSetup {
                 arm: overrides.arm.clone(),
                 authority: overrides.authority.clone(),
                 audience: overrides.audience.clone(),
+                vaults: Some("vault.azure.net".to_owned()),
             });
         }
         if let Some(cloud) = Cloud::known(CloudName::parse(&self.settings.cloud)?) {

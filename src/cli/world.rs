@@ -112,6 +112,7 @@ impl Purpose {
             }),
             None => Azure::disconnected(),
         };
+        secrets.open_vault(azure.vaults());
         let world = World {
             run: self.run,
             plan: self.plan,

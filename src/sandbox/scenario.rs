@@ -7,6 +7,7 @@ mod metrics;
 mod rights;
 mod traffic;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -60,8 +61,12 @@ pub struct Scenario {
     pub locks: Vec<Lock>,
     /// Any other resources, whole, with `id`, `type` and `properties`.
     pub resources: Vec<Value>,
+    /// Secrets of Key Vaults: `vault/name` -> value. They are not worth keeping.
+    pub secrets: BTreeMap<String, String>,
     /// Azure Migrate's replicating machines.
     pub replication: Vec<Replication>,
+    /// Anything else that replicates.
+    pub replicas: Vec<Replica>,
     /// The client that keeps sending orders to each application.
     pub writer: Writer,
     /// Changes by another hand.
@@ -180,7 +185,7 @@ pub struct Lock {
 }
 
 /// A machine under replication by Azure Migrate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replication {
     /// Resource group of the vault.
@@ -189,24 +194,66 @@ pub struct Replication {
     pub vault: String,
     /// The item.
     pub item: String,
-    /// Points of (seconds since the world's start, seconds of lag), joined by straight lines; the last one lasts.
+    /// Points of (seconds since the world's start, seconds of lag), joined by straight lines; the last one lasts. A lag
+    /// below zero is a recovery point in the future.
+    #[serde(default)]
     pub lag: Vec<(f64, f64)>,
+    /// Seconds after the world's start until its first copy is complete; there is no recovery point before.
+    #[serde(default)]
+    pub seeding_seconds: u64,
+    /// What is wrong with it, and from when on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unhealthy: Option<Unhealthy>,
+    /// Resource group that its virtual machines are made in; that of the vault when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_group: Option<String>,
 }
 
-impl Replication {
-    /// The lag in seconds, so long after the world's start.
-    pub(crate) fn lag_seconds(&self, since_start: f64) -> f64 {
-        let Some(&(first_at, first)) = self.lag.first() else { return 0.0 };
-        let mut earlier = (first_at, first);
-        for &(at, lag) in &self.lag {
-            if since_start < at {
-                let share = (since_start - earlier.0) / (at - earlier.0).max(f64::EPSILON);
-                return earlier.1 + share.max(0.0) * (lag - earlier.1);
-            }
-            earlier = (at, lag);
+/// Bad health of a replication.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unhealthy {
+    /// Seconds after the world's start.
+    #[serde(default)]
+    pub after_seconds: u64,
+    /// `Warning` or `Critical`.
+    pub health: String,
+    /// Code of its health error.
+    pub code: String,
+    /// The error in words.
+    pub message: String,
+}
+
+/// A Site Recovery protected item, a task of the Database Migration Service, a migration of a PostgreSQL flexible server or
+/// a link of a SQL managed instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replica {
+    /// ARM id; its type says what it is.
+    pub id: String,
+    /// Points of (seconds since the world's start, seconds of lag), joined by straight lines; the last one lasts.
+    #[serde(default)]
+    pub lag: Vec<(f64, f64)>,
+    /// Seconds after the world's start until its first copy is complete.
+    #[serde(default)]
+    pub seeding_seconds: u64,
+    /// Seconds after the world's start when it fails, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fails_after_seconds: Option<u64>,
+}
+
+/// The lag in seconds on a curve, so long after the world's start.
+pub(crate) fn lag_on(curve: &[(f64, f64)], since_start: f64) -> f64 {
+    let Some(&(first_at, first)) = curve.first() else { return 0.0 };
+    let mut earlier = (first_at, first);
+    for &(at, lag) in curve {
+        if since_start < at {
+            let share = (since_start - earlier.0) / (at - earlier.0).max(f64::EPSILON);
+            return earlier.1 + share.max(0.0) * (lag - earlier.1);
         }
-        earlier.1
+        earlier = (at, lag);
     }
+    earlier.1
 }
 
 /// The client that keeps writing.
@@ -305,6 +352,22 @@ fn one() -> u64 {
     1
 }
 
+/// A server that is not needed any more, and its disk.
+fn old_server() -> Vec<Value> {
+    let compute = format!(
+        "/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-crm-source/providers/Microsoft.Compute"
+    );
+    let disk = format!("{compute}/disks/crm-old-disk");
+    let storage =
+        json!({ "osDisk": { "osType": "Linux", "managedDisk": { "id": disk } }, "dataDisks": [] });
+    let machine = json!({
+        "id": format!("{compute}/virtualMachines/crm-old"), "location": "westeurope",
+        "properties": { "hardwareProfile": { "vmSize": "Standard_D2s_v3" }, "storageProfile": storage },
+    });
+    let disk = json!({ "id": disk, "location": "westeurope", "properties": { "diskSizeGB": 64 } });
+    vec![machine, disk]
+}
+
 impl Default for Scenario {
     fn default() -> Self {
         let record = |name: &str, kind: &str, ttl, value: &str| Record {
@@ -319,6 +382,7 @@ impl Default for Scenario {
             vault: "vault-crm".to_owned(),
             item: item.to_owned(),
             lag,
+            ..Replication::default()
         };
         Self {
             start: "2026-12-05T20:00:00Z".parse().expect("a constant timestamp"),
@@ -348,12 +412,14 @@ impl Default for Scenario {
             roles: vec![rights::owner()],
             denies: Vec::new(),
             locks: Vec::new(),
-            resources: Vec::new(),
+            resources: old_server(),
             replication: vec![
                 item("crm-db", vec![(0.0, 900.0), (1200.0, 40.0), (2400.0, 0.0)]),
                 item("crm-web", vec![(0.0, 300.0), (600.0, 0.0)]),
                 item("shop-db", vec![(0.0, 1200.0), (1800.0, 0.0)]),
             ],
+            replicas: Vec::new(),
+            secrets: BTreeMap::new(),
             writer: Writer::default(),
             drift: Vec::new(),
             faults: Vec::new(),
@@ -390,13 +456,8 @@ mod tests {
 
     #[test]
     fn lag_follows_its_points_and_stays_at_the_last() {
-        let item = Replication {
-            group: String::new(),
-            vault: String::new(),
-            item: String::new(),
-            lag: vec![(10.0, 100.0), (20.0, 0.0)],
-        };
-        let lags = [0.0, 10.0, 15.0, 20.0, 1e6].map(|at| item.lag_seconds(at).to_string());
+        let curve = [(10.0, 100.0), (20.0, 0.0)];
+        let lags = [0.0, 10.0, 15.0, 20.0, 1e6].map(|at| lag_on(&curve, at).to_string());
         assert_eq!(lags, ["100", "100", "50", "0", "0"]);
     }
 

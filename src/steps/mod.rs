@@ -9,6 +9,7 @@ mod fallback;
 mod lock;
 mod rights;
 mod signals;
+mod machine;
 #[cfg(test)]
 mod testing;
 mod zone;
@@ -89,6 +90,7 @@ macro_rules! kinds {
 kinds! {
     notify,
     approval,
+    assess_readiness,
     azure_check,
     azure_deploy,
     azure_health,
@@ -99,6 +101,8 @@ kinds! {
     net_check,
     http_check,
     replication_wait,
+    vm_test_migrate,
+    vm_migrate,
     dns_ttl,
     dns_cutover,
     traffic_shift,
@@ -108,6 +112,7 @@ kinds! {
     verify_tables,
     writes_pause,
     writes_resume,
+    decommission,
     exec,
     http_request,
 }

@@ -6,28 +6,31 @@
 mod command;
 mod gate;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::gate::{Gate, Reading, Stand};
+use super::machine::Machine;
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
-use crate::azure::{ArmError, Health, MigrationItemId, ReplicationItem, Wait};
+use crate::azure::{ArmError, ResourceId, Trail, Wait};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
-/// Parameters of `replication.wait`; either `items` or `command`.
+/// Parameters of `replication.wait`; one of `items`, `resources` and `command`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
     /// Azure Migrate replication items; all of them must be at or under the limit.
     #[serde(default)]
-    pub items: Vec<Item>,
+    pub items: Vec<Machine>,
+    /// ARM ids of what replicates: Azure Migrate or Site Recovery items, Database Migration Service tasks, migrations of
+    /// PostgreSQL flexible servers, links of SQL managed instances. All of them must be at or under the limit.
+    #[serde(default)]
+    pub resources: Vec<String>,
     /// Argv list that prints the lag: seconds as a number, or `{"lag_seconds": n, "at": "<RFC 3339>"}`.
     #[serde(default)]
     pub command: Vec<String>,
@@ -42,23 +45,6 @@ pub struct With {
     /// A reading older than this is unknown. Default 2m.
     #[serde(default = "two_minutes")]
     pub stale_after: Span,
-}
-
-/// A replication item of Azure Migrate.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Item {
-    /// Recovery Services vault.
-    pub vault: String,
-    /// Resource group of the vault; the runbook's default one when not given.
-    #[serde(default)]
-    pub resource_group: Option<String>,
-    /// Replication fabric.
-    pub fabric: String,
-    /// Protection container.
-    pub container: String,
-    /// Name of the item.
-    pub item: String,
 }
 
 const fn thirty_seconds() -> Span {
@@ -76,6 +62,10 @@ Looks at the lag every `poll` and ends when it has been at or under `max_lag` fo
 `stale_after` and without a gap between them.\n\n\
 - `items`: Azure Migrate replication items. The lag is the age of the last recovery point; a point in the future counts as no \
 lag. An item that is not replicating, in critical health or in need of a resynchronization is not ready.\n\
+- `resources`: ARM ids. A Site Recovery protected item trails by its `rpoInSeconds`; a task of the Database Migration Service \
+and a migration of a PostgreSQL flexible server by the `latency` of their databases, once each waits for its cutover and has \
+applied all changes that came in; a link of a SQL managed instance by its send plus its redo lag. A replication that has failed \
+or ended is refused at once: waiting does not help.\n\
 - `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\n\
 Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \
 step's `timeout`: lag that never falls ends with exit 4.\n\n\
@@ -100,8 +90,15 @@ pub const KIND: Kind = Kind {
     },
     build: |with| {
         let with = super::read::<With>(with)?;
-        if with.items.is_empty() == with.command.is_empty() {
-            return Err("give either `items` or `command`".to_owned());
+        let given = [with.items.is_empty(), with.resources.is_empty(), with.command.is_empty()];
+        if given.iter().filter(|empty| !**empty).count() != 1 {
+            return Err("give one of `items`, `resources` and `command`".to_owned());
+        }
+        for written in &with.resources {
+            let id = ResourceId::parse(written).map_err(|error| error.to_string())?;
+            if !Trail::is_told_by(&id) {
+                return Err(format!("`{written}` is of no type that tells how far it trails"));
+            }
         }
         if with.poll.duration().is_zero() {
             return Err("`poll` must be above zero".to_owned());
@@ -131,38 +128,51 @@ impl With {
             return Ok(vec![(self.command[0].clone(), reading)]);
         }
         let mut look = Vec::new();
-        for item in &self.items {
-            let id = MigrationItemId {
-                resource_group: item.resource_group.clone(),
-                vault: item.vault.clone(),
-                fabric: item.fabric.clone(),
-                container: item.container.clone(),
-                item: item.item.clone(),
-            };
-            let reading = match cx.world.azure.replication_item(wait, &id).await {
-                Ok(Some(found)) => judge(&found, now),
-                Ok(None) => return Err(self.absent(item)),
+        for (name, id) in self.ids(cx).map_err(|error| self.refused(error))? {
+            let reading = match cx.world.azure.trail(wait, &id, now).await {
+                Ok(Some(Trail::Behind { lag, age })) => Reading::Lag { lag, age },
+                Ok(Some(Trail::Unknown(why))) => Reading::Unknown(format!("{name}: {why}")),
+                Ok(Some(Trail::Over(why))) => return Err(self.over(&name, why)),
+                Ok(None) => return Err(self.absent(&id)),
                 Err(error) => self.unread(error)?,
             };
-            look.push((item.item.clone(), reading));
+            look.push((name, reading));
         }
         Ok(look)
     }
 
-    fn absent(&self, item: &Item) -> StepError {
-        StepError::new(
-            FailureClass::Refused,
-            "MIG0412",
-            self.attempted(),
-            format!("vault {} has no replication item {}; nothing was changed", item.vault, item.item),
-        )
-        .hint("correct `items` in the runbook")
+    /// What is looked at, by name.
+    fn ids(&self, cx: &StepCx) -> Result<Vec<(String, ResourceId)>, ArmError> {
+        let azure = &cx.world.azure;
+        let items = self.items.iter().map(|item| Ok((item.item.clone(), azure.replication_item_id(&item.id())?)));
+        let resources = self.resources.iter().map(|written| {
+            let id = ResourceId::parse(written)?;
+            Ok((super::machine::name_of(id.as_str()).to_owned(), id))
+        });
+        items.chain(resources).collect()
+    }
+
+    fn refused(&self, error: ArmError) -> StepError {
+        error.into_step_error(self.attempted(), "nothing was changed")
+    }
+
+    fn over(&self, name: &str, why: String) -> StepError {
+        let known = format!("the replication of {name} has failed or ended; nothing was changed");
+        StepError::new(FailureClass::Refused, "MIG0413", self.attempted(), known)
+            .cause(why)
+            .hint("start the replication again, then `migrate resume`")
+    }
+
+    fn absent(&self, id: &ResourceId) -> StepError {
+        let known = format!("there is no {id}; nothing was changed");
+        StepError::new(FailureClass::Refused, "MIG0412", self.attempted(), known)
+            .hint("correct `items` or `resources` in the runbook")
     }
 
     /// What heals by itself is an unknown reading; missing rights or settings are not.
     fn unread(&self, error: ArmError) -> Result<Reading, StepError> {
         let unknown = Reading::Unknown(error.to_string());
-        let failure = error.into_step_error(self.attempted(), "nothing was changed");
+        let failure = self.refused(error);
         if failure.class == FailureClass::Refused { Err(failure) } else { Ok(unknown) }
     }
 
@@ -186,27 +196,6 @@ impl With {
             Stand::Above(_) => format!("{worst}, limit {limit}; over the limit"),
             Stand::Unknown(why) => format!("unknown, so not ready: {why}"),
         }
-    }
-}
-
-/// What an item says about itself.
-fn judge(item: &ReplicationItem, now: jiff::Timestamp) -> Reading {
-    let unknown = |why: String| Reading::Unknown(format!("{}: {why}", item.name));
-    if item.state != "Replicating" {
-        return unknown(format!("it is {}", item.state));
-    }
-    if item.health == Health::Critical {
-        return unknown(format!("health is critical: {}", item.health_errors.join("; ")));
-    }
-    if item.resync_required == Some(true) {
-        return unknown("it must be resynchronized".to_owned());
-    }
-    match item.lag(now) {
-        Some(lag) => Reading::Lag { lag, age: Duration::ZERO },
-        None if item.last_recovery_point.is_some() => {
-            unknown("its recovery point is in the future; one of two clocks is wrong".to_owned())
-        }
-        None => unknown("no recovery point has arrived".to_owned()),
     }
 }
 

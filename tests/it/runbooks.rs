@@ -13,7 +13,10 @@ fn in_folder(folder: &str) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(path)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-        .filter_map(|name| Some(format!("{folder}/{}.yaml", name.strip_suffix(".yaml")?)))
+        // A scenario lies beside its runbook and is none.
+        .filter_map(|name| Some(name.strip_suffix(".yaml")?.to_owned()))
+        .filter(|name| !name.ends_with(".scenario"))
+        .map(|name| format!("{folder}/{name}.yaml"))
         .collect();
     names.sort();
     names

@@ -16,6 +16,7 @@ mod unlock;
 mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
 use azure_core::error::ErrorKind;
@@ -256,6 +257,16 @@ impl Arm {
         let mut service = envelope::service_error(status, &headers, &body);
         service.request_id.get_or_insert_with(|| request_id.clone());
         Err(throttle::Failure::Service { service: Box::new(service), request_id })
+    }
+
+    /// Sleeps on the clock of the calls, and says why.
+    pub(super) async fn sleep(
+        &self,
+        wait: &mut Wait<'_>,
+        duration: Duration,
+        why: &str,
+    ) -> Result<(), ArmError> {
+        wait.sleep(&self.clock, duration, why).await
     }
 
     /// Refuses any URL a token must not be sent to.

@@ -14,9 +14,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
@@ -34,12 +35,20 @@ const SHORTEST: usize = 4;
 /// How long a command may take to print a secret, in real time.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 
+/// Where secrets behind `key_vault:` references are read.
+#[async_trait]
+pub trait Vault: std::fmt::Debug + Send + Sync {
+    /// The value behind a URL; why not in words that hold no value.
+    async fn read(&self, url: &str) -> Result<SecretString, String>;
+}
+
 /// Secrets of a run: resolved on first use, known to the redactor from then on.
 #[derive(Debug, Default)]
 pub struct Secrets {
     references: BTreeMap<String, SecretRef>,
     base: PathBuf,
     resolved: Mutex<BTreeMap<String, SecretString>>,
+    vault: OnceLock<Box<dyn Vault>>,
     redactor: Redactor,
 }
 
@@ -84,22 +93,38 @@ impl Secrets {
         }
     }
 
+    /// Where `key_vault:` references are read from now on; the first one stays.
+    pub fn open_vault(&self, vault: impl Vault + 'static) {
+        // A second one would be of the same connection.
+        let _ = self.vault.set(Box::new(vault));
+    }
+
     /// The secret of that name. The error names the reference, never a value.
     pub async fn get(&self, name: &str) -> Result<SecretString, String> {
-        let mut resolved = self.resolved.lock().await;
-        if let Some(known) = resolved.get(name) {
+        if let Some(known) = self.resolved.lock().await.get(name) {
             return Ok(known.clone());
         }
-        let reference = self
-            .references
-            .get(name)
-            .ok_or_else(|| format!("secret `{name}` is not declared under `secrets`"))?;
-        let value =
-            self.resolve(reference).await.map_err(|why| format!("secret `{name}`: {why}"))?;
-        let secret = SecretString::from(one_newline_less(value));
-        self.redactor.register(&secret).map_err(|why| format!("secret `{name}`: {why}"))?;
-        resolved.insert(name.to_owned(), secret.clone());
-        Ok(secret)
+        let failed = |why: String| format!("secret `{name}`: {why}");
+        // Nothing is locked meanwhile: to open a vault takes a credential, which may be a secret itself.
+        let secret = self.resolve(self.reference(name)?).await.map_err(failed)?;
+        self.redactor.register(&secret).map_err(failed)?;
+        // Two lanes may have asked at once; what the first was told stays.
+        Ok(self.resolved.lock().await.entry(name.to_owned()).or_insert(secret).clone())
+    }
+
+    /// The same for a secret without which no vault can be opened.
+    pub async fn get_without_vault(&self, name: &str) -> Result<SecretString, String> {
+        match self.reference(name)? {
+            SecretRef::KeyVault(_) => {
+                Err(format!("secret `{name}`: it opens the vault, so it can not be kept there"))
+            }
+            _ => self.get(name).await,
+        }
+    }
+
+    fn reference(&self, name: &str) -> Result<&SecretRef, String> {
+        let declared = self.references.get(name);
+        declared.ok_or_else(|| format!("secret `{name}` is not declared under `secrets`"))
     }
 
     /// The environment variables that hold secrets.
@@ -113,22 +138,25 @@ impl Secrets {
         variables
     }
 
-    async fn resolve(&self, reference: &SecretRef) -> Result<String, String> {
-        match reference {
+    async fn resolve(&self, reference: &SecretRef) -> Result<SecretString, String> {
+        let value = match reference {
             SecretRef::Env(variable) => std::env::var(variable)
-                .map_err(|_| format!("environment variable {variable} is not set, or not UTF-8")),
+                .map_err(|_| format!("environment variable {variable} is not set, or not UTF-8"))?,
             SecretRef::File(path) => {
                 let path = self.base.join(path);
                 tokio::fs::read_to_string(&path)
                     .await
-                    .map_err(|error| format!("file {} can not be read: {error}", path.display()))
+                    .map_err(|error| format!("file {} can not be read: {error}", path.display()))?
             }
-            SecretRef::Command(argv) => printed_by(argv, &self.variables()).await,
-            SecretRef::KeyVault(url) => Err(format!(
-                "Key Vault references are not supported yet ({}); use `command: [az, keyvault, secret, show, …]`",
-                url.split('?').next().unwrap_or_default()
-            )),
-        }
+            SecretRef::Command(argv) => printed_by(argv, &self.variables()).await?,
+            SecretRef::KeyVault(url) => {
+                let vault = self.vault.get();
+                let vault = vault.ok_or("a Key Vault needs an `azure` section")?;
+                // What a vault holds is the secret, to its last newline.
+                return vault.read(url).await;
+            }
+        };
+        Ok(SecretString::from(one_newline_less(value)))
     }
 }
 

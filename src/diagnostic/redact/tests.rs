@@ -185,7 +185,7 @@ async fn references_resolve_once_and_are_known_from_then_on() {
         ("gone", "can not be read"),
         ("unset", "MIGRATE_TEST_NO_SUCH_VARIABLE is not set"),
         ("fails", "`false` ended with"),
-        ("vault", "not supported yet"),
+        ("vault", "needs an `azure` section"),
         ("other", "not declared under `secrets`"),
     ] {
         let error = secrets.get(name).await.expect_err("refused");

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 pub(super) use orders::{CHANNEL, open};
 pub(super) use writer::{Writer, acknowledged};
 
+use super::arm;
 use super::core::{Carried, Core, Kind};
 use super::http::{Answer, Reply, Request, Site};
 use super::ledger::Changes;
@@ -94,7 +95,7 @@ impl Site for AppSite {
         let app = apps.iter().find(|app| label == **app || label.starts_with(&format!("{app}-")));
         match app.cloned() {
             Some(app) => self.application(app, request).await,
-            None => Answer::Reply(Reply::empty(StatusCode::NOT_FOUND)),
+            None => self.server(label.to_owned(), request).await,
         }
     }
 }
@@ -117,6 +118,24 @@ impl AppSite {
     pub(super) fn new(core: Arc<Core>, place: Place, estate: &Path) -> Self {
         let folder = estate.join(place.name());
         Self { core, place, folder, load: Arc::default() }
+    }
+
+    /// A migrated server: it answers at the target as long as its virtual machine runs.
+    async fn server(&self, name: String, request: Request) -> Answer {
+        if self.place != Place::Target || request.path != "/health" {
+            return Answer::Reply(Reply::empty(StatusCode::NOT_FOUND));
+        }
+        let path = format!("{name}@target/health");
+        let provider = move |carried: Carried<'_>, _: &Request| {
+            let reply = if arm::machine_runs(carried.world, &name) {
+                let body = json!({ "status": "ok", "server": name, "site": Place::Target.name() });
+                Reply::json(StatusCode::OK, &body)
+            } else {
+                Reply::empty(StatusCode::BAD_GATEWAY)
+            };
+            (reply, Changes::new())
+        };
+        self.core.answer(Kind::Reads, path, request, provider).await
     }
 
     async fn application(&self, app: String, request: Request) -> Answer {

@@ -6,6 +6,7 @@
 
 mod activity;
 mod authorization;
+mod compute;
 mod deployments;
 mod dns;
 mod error;
@@ -16,10 +17,12 @@ mod health;
 mod locks;
 mod metrics;
 mod operations;
+mod replicas;
 mod replication;
 mod subscriptions;
 mod template;
 mod traffic_manager;
+mod vaults;
 mod versions;
 mod weights;
 
@@ -28,6 +31,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+pub(super) use compute::machine_runs;
 use dns::Service;
 pub(super) use dns::changed_record;
 pub(super) use error::ArmError;
@@ -180,6 +184,9 @@ fn route(call: &Call<'_>) -> Handled {
     if !token.is_some_and(|value| value.starts_with("Bearer ")) {
         return Err(ArmError::unauthenticated());
     }
+    if let ["keyvault", vault, "secrets", name, ..] = lower.as_slice() {
+        return vaults::secret(call, vault, name);
+    }
     versions::check(call, &lower)?;
     match lower.as_slice() {
         ["subscriptions"] => subscriptions::list(call),
@@ -195,6 +202,7 @@ fn route(call: &Call<'_>) -> Handled {
         [.., "operationresults" | "dnsoperationresults" | "privatednsoperationresults", id] => {
             operations::result(call, id)
         }
+        [.., "replicationoperationstatus", id] => replication::status(call, id),
         [.., "providers", "microsoft.authorization", "locks"] => locks::list(call),
         [.., "providers", "microsoft.authorization", "locks", _] => locks::answer(call),
         [.., "microsoft.insights", "eventtypes", "management", "values"] => activity::list(call),
@@ -211,6 +219,9 @@ fn route(call: &Call<'_>) -> Handled {
 fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
     if !only_reads(call.request) {
         locks::check(call, &call.request.path, &call.request.method)?;
+    }
+    if let Some(handled) = replicas::answer(call) {
+        return handled;
     }
     match lower {
         [_, _, "resourcegroups", rest @ ..] if rest.len() < 2 => groups::answer(call),
@@ -245,6 +256,20 @@ fn provider(call: &Call<'_>, lower: &[&str]) -> Handled {
         }
         [.., "replicationmigrationitems"] => replication::list(call),
         [.., "replicationmigrationitems", _] => replication::get(call),
+        [.., "replicationmigrationitems", _, "migrationrecoverypoints"] => {
+            replication::points(call)
+        }
+        [.., "replicationmigrationitems", _, verb] => replication::act(call, verb),
+        [.., "replicationjobs"] => replication::jobs(call),
+        [.., "replicationjobs", _] => {
+            replication::job(call, call.segments[call.segments.len() - 1])
+        }
+        [.., "microsoft.compute", "virtualmachines", _, "instanceview"] => compute::view(call),
+        [.., "microsoft.compute", "virtualmachines", _, verb @ ("deallocate" | "start")] => {
+            compute::power(call, verb)
+        }
+        [.., "microsoft.compute", "locations", _, "operations", id] => operations::status(call, id),
+        [.., "providers", "microsoft.compute", kind, _] => compute::answer(call, kind),
         [.., "providers", _, _, _] | [.., "providers", _, _, _, _, _] => generic::answer(call),
         _ => Err(ArmError::not_found(&call.request.path)),
     }

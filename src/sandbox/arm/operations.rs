@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::http::Reply;
 use super::super::scenario::SUBSCRIPTION;
 use super::{ArmError, Call, Handled, Outcome, only_get};
-use crate::clock::advance;
+use crate::clock::{advance, since};
 
 /// Seconds after which a client is asked to look again.
 const POLL_SECONDS: &str = "5";
@@ -32,7 +32,13 @@ impl Operation {
     }
 
     pub(super) fn put_into(&self, outcome: Outcome) -> Outcome {
-        let doc = json!({ "ends": self.ends, "error": self.failure });
+        self.put_with(outcome, json!({}))
+    }
+
+    /// The same, and what its provider keeps with it.
+    pub(super) fn put_with(&self, outcome: Outcome, mut doc: Value) -> Outcome {
+        doc["ends"] = json!(self.ends);
+        doc["error"] = json!(self.failure);
         outcome.put(&key(&self.id), doc)
     }
 }
@@ -52,17 +58,31 @@ pub(super) fn results_path(id: &str) -> String {
     format!("/subscriptions/{SUBSCRIPTION}/operationresults/{id}")
 }
 
-struct State {
-    running: bool,
-    error: Value,
+/// How an operation stands.
+pub(super) struct State {
+    pub(super) running: bool,
+    pub(super) ends: Timestamp,
+    /// How much of its time has passed.
+    pub(super) percent: u8,
+    pub(super) error: Value,
 }
 
-fn state(call: &Call<'_>, id: &str) -> Option<State> {
+/// What is kept of an operation.
+pub(super) fn document<'a>(call: &Call<'a>, id: &str) -> Option<&'a Value> {
+    call.setting.world.get(&key(id))
+}
+
+/// How it stands; none when there is no such operation.
+pub(super) fn state(call: &Call<'_>, id: &str) -> Option<State> {
     // DNS writes ids as `a;b;zone;Regular`.
     let id = id.split(';').next().unwrap_or(id);
-    let doc = call.world.get(&key(id))?;
+    let doc = document(call, id)?;
     let ends: Timestamp = doc["ends"].as_str()?.parse().ok()?;
-    Some(State { running: call.now < ends, error: doc["error"].clone() })
+    let left = since(call.now, ends).as_secs();
+    let passed = call.scenario.operation_seconds.saturating_sub(left) * 100;
+    let percent = passed / call.scenario.operation_seconds.max(1);
+    let percent = u8::try_from(percent).unwrap_or(100).min(100);
+    Some(State { running: call.now < ends, ends, percent, error: doc["error"].clone() })
 }
 
 /// `Azure-AsyncOperation`: 200 with a status, whatever it is.

@@ -74,6 +74,12 @@ const VAULTS: &[&str] = &[
     "2025-08-01",
 ];
 
+const MIGRATION_SERVICES: &[&str] =
+    &["2018-04-19", "2021-06-30", "2022-03-30-preview", "2025-06-30"];
+const POSTGRES: &[&str] = &["2022-12-01", "2023-06-01-preview", "2024-08-01", "2026-04-01-preview"];
+const MANAGED_INSTANCES: &[&str] =
+    &["2021-11-01", "2022-08-01-preview", "2023-08-01", "2023-08-01-preview", "2025-08-01-preview"];
+
 /// The list of a provider's type; none for a type that only templates bring.
 fn supported(namespace: &str, kind: &str) -> Option<&'static [&'static str]> {
     match (namespace, kind) {
@@ -96,6 +102,9 @@ fn supported(namespace: &str, kind: &str) -> Option<&'static [&'static str]> {
         ("microsoft.insights", "metrics") => Some(METRICS),
         ("microsoft.insights", "eventtypes") => Some(ACTIVITY),
         ("microsoft.recoveryservices", "vaults") => Some(VAULTS),
+        ("microsoft.datamigration", "services") => Some(MIGRATION_SERVICES),
+        ("microsoft.dbforpostgresql", "flexibleservers") => Some(POSTGRES),
+        ("microsoft.sql", "managedinstances") => Some(MANAGED_INSTANCES),
         _ => None,
     }
 }

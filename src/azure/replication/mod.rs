@@ -4,6 +4,8 @@
 //! strings, idle dates read 0001 or 1753 and may lack their zone, `health: Normal` comes with errors, and the last
 //! recovery point can lie hours in the future. Nothing here fails on those; what can not be read is `None`, never zero.
 
+mod job;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,6 +13,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use job::{Job, JobEnd, TestMachine};
 
 use super::{ArmError, Azure, ResourceId, Wait};
 use crate::clock::age;
@@ -62,6 +66,14 @@ pub struct ReplicationItem {
     pub state_description: String,
     /// `None`, `TestMigrationSucceeded`, …
     pub test_state: String,
+    /// When the last test migration was; none when there was none.
+    pub last_test: Option<Timestamp>,
+    /// How it went, in the service's word.
+    pub last_test_status: String,
+    /// When the last migration was tried.
+    pub last_migration: Option<Timestamp>,
+    /// The virtual machine that a migration makes, where the item says it.
+    pub target_machine: Option<ResourceId>,
     /// See [`Health`].
     pub health: Health,
     /// `code: message` of each error; can be non-empty while health is normal.
@@ -78,8 +90,10 @@ pub struct ReplicationItem {
     pub resync_percent: Option<f64>,
     /// The source must be read again in full.
     pub resync_required: Option<bool>,
-    /// Job under way.
+    /// Job under way, in the service's word.
     pub current_job: Option<String>,
+    /// Its id.
+    pub current_job_id: Option<String>,
 }
 
 impl ReplicationItem {
@@ -94,7 +108,7 @@ impl ReplicationItem {
         self.allowed_operations.iter().any(|allowed| allowed.eq_ignore_ascii_case(operation))
     }
 
-    fn from_body(body: &Value) -> Self {
+    pub(super) fn from_body(body: &Value) -> Self {
         let at = |pointer: &str| body.pointer(pointer).unwrap_or(&Value::Null);
         let text = |pointer: &str| at(pointer).as_str().unwrap_or_default().to_owned();
         let details = |key: &str| at(&format!("/properties/providerSpecificDetails/{key}")).clone();
@@ -106,6 +120,10 @@ impl ReplicationItem {
             state: text("/properties/migrationState"),
             state_description: text("/properties/migrationStateDescription"),
             test_state: text("/properties/testMigrateState"),
+            last_test: date(at("/properties/lastTestMigrationTime")),
+            last_test_status: text("/properties/lastTestMigrationStatus"),
+            last_migration: date(at("/properties/lastMigrationTime")),
+            target_machine: target_machine(at("/properties/providerSpecificDetails")),
             health: health(&text("/properties/health")),
             health_errors: list("/properties/healthErrors").iter().map(health_error).collect(),
             allowed_operations: list("/properties/allowedOperations")
@@ -120,8 +138,19 @@ impl ReplicationItem {
             resync_required: boolean(&details("resyncRequired")),
             current_job: Some(text("/properties/currentJob/jobName"))
                 .filter(|job| !job.is_empty() && !job.eq_ignore_ascii_case("none")),
+            current_job_id: text("/properties/currentJob/jobId")
+                .rsplit_once('/')
+                .map(|(_, job)| job.to_owned())
+                .filter(|job| !job.is_empty() && !job.eq_ignore_ascii_case("none")),
         }
     }
+}
+
+/// Where the machine will be, out of the item's settings.
+fn target_machine(details: &Value) -> Option<ResourceId> {
+    let group = ResourceId::parse(details.get("targetResourceGroupId")?.as_str()?).ok()?;
+    let name = details.get("targetVmName")?.as_str().filter(|name| !name.is_empty())?;
+    group.join(&format!("providers/Microsoft.Compute/virtualMachines/{name}")).ok()
 }
 
 fn health(word: &str) -> Health {
@@ -140,7 +169,7 @@ fn health_error(error: &Value) -> String {
 }
 
 /// A number, or a number in a string; never a guess.
-fn number(value: &Value) -> Option<f64> {
+pub(super) fn number(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,
@@ -163,7 +192,7 @@ fn boolean(value: &Value) -> Option<bool> {
 const FIRST_REAL_YEAR: i16 = 2000;
 
 /// A date with zone, or without one (then UTC); "never" is none.
-fn date(value: &Value) -> Option<Timestamp> {
+pub(super) fn date(value: &Value) -> Option<Timestamp> {
     let text = value.as_str()?.trim();
     let at = text.parse::<Timestamp>().ok().or_else(|| {
         let local: DateTime = text.parse().ok()?;
@@ -185,11 +214,16 @@ impl Azure {
         wait: &mut Wait<'_>,
         id: &MigrationItemId,
     ) -> Result<Option<ReplicationItem>, ArmError> {
-        let path = self.vault_id(id.resource_group.as_deref(), &id.vault)?.join(&format!(
+        let path = self.replication_item_id(id)?;
+        Ok(self.get(wait, &path, API).await?.as_ref().map(ReplicationItem::from_body))
+    }
+
+    /// Full id of an item.
+    pub fn replication_item_id(&self, id: &MigrationItemId) -> Result<ResourceId, ArmError> {
+        self.vault_id(id.resource_group.as_deref(), &id.vault)?.join(&format!(
             "replicationFabrics/{}/replicationProtectionContainers/{}/replicationMigrationItems/{}",
             id.fabric, id.container, id.item
-        ))?;
-        Ok(self.get(wait, &path, API).await?.as_ref().map(ReplicationItem::from_body))
+        ))
     }
 
     /// Every item of a vault.

@@ -1,0 +1,106 @@
+//! A service that says one thing and shows another.
+
+use serde_json::{Value, json};
+
+use super::super::testing::Bench;
+use super::*;
+use crate::azure::testing::{Answer, Script, azure};
+
+const OPERATION: &str = "https://management.azure.com/subscriptions/s/vaults/v/replicationOperationStatus/a93f?api-version=2024-04-01";
+const TEST_MACHINE: &str = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/crm-web-test";
+
+fn ok(body: &Value) -> Answer {
+    Answer::json(200, body)
+}
+
+fn item(test_state: &str) -> Answer {
+    ok(&json!({ "name": "crm-web", "properties": { "migrationState": "Replicating", "testMigrateState": test_state } }))
+}
+
+fn vm(power: &str) -> [Answer; 2] {
+    let view = json!({ "statuses": [{ "code": format!("PowerState/{power}") }] });
+    [ok(&json!({ "id": TEST_MACHINE, "properties": { "provisioningState": "Succeeded" } })), ok(&view)]
+}
+
+/// A step whose test machine an earlier attempt made.
+fn bench(answers: impl IntoIterator<Item = Answer>) -> Bench {
+    let machine = json!({ "vault": "v", "fabric": "f", "container": "c", "item": "crm-web" });
+    let with = json!({ "machine": machine, "network": "vnet-test" });
+    let mut bench = Bench::new("vm.test_migrate", &with, &json!({}));
+    let made = Ended { machine: Some(TEST_MACHINE.to_owned()), ..Ended::by_state(JobEnd::Succeeded, "Replicating") };
+    let classes = (Repeat::Guarded, Undo::Restores);
+    bench.cx.recorded = vec![RecordedEffect {
+        intent: Intent::new(key(TEST, 1), "crm-web", TEST, classes, Value::Null, Value::Null),
+        sent: None,
+        observed: Some(json!(made)),
+        done: true,
+    }];
+    bench.connect(|clock| azure(&Script::new(answers), clock));
+    bench
+}
+
+/// What a clean-up meets that ends as a success.
+fn cleaned(after: &str, machine: impl IntoIterator<Item = Answer>) -> Vec<Answer> {
+    let accepted = Answer::json(202, &Value::Null).with("azure-asyncoperation", OPERATION);
+    let job = ok(&json!({ "name": "a93f", "properties": { "state": "Succeeded", "tasks": [], "errors": [] } }));
+    let before = [item("TestMigrationSucceeded"), accepted, job, item(after), item(after)];
+    before.into_iter().chain(machine).collect()
+}
+
+#[tokio::test]
+async fn a_clean_up_that_says_it_is_done_is_believed_only_when_the_machine_is_gone() {
+    let cases = [
+        (cleaned("None", vm("running")), "can still be found"),
+        (cleaned("TestMigrationSucceeded", vm("running")), "its test is TestMigrationSucceeded"),
+    ];
+    for (answers, why) in cases {
+        let bench = bench(vm("running").into_iter().chain(answers));
+        let error = bench.perform().await.expect_err("not gone");
+        assert_eq!(error.code, "MIG0443", "{error}");
+        assert!(error.causes[0].contains(why), "{error}");
+        assert!(bench.effects.why_not("clean-up:1").is_some(), "not called done");
+    }
+    let gone = cleaned("None", [Answer::json(404, &Value::Null)]);
+    let outcome = bench(vm("running").into_iter().chain(gone)).perform().await.expect("gone");
+    let verdicts: Vec<_> = outcome.evidence.iter().map(|it| it.verdict.as_str()).collect();
+    assert_eq!(verdicts, ["succeeded", "running", "gone"]);
+}
+
+#[tokio::test]
+async fn a_test_machine_that_does_not_run_fails_the_test_once_it_is_deleted() {
+    let looks = (0..61).flat_map(|_| vm("stopped"));
+    let mut bench = bench(looks.chain(cleaned("None", [Answer::json(404, &Value::Null)])));
+    let error = bench.perform().await.expect_err("it does not run");
+    assert_eq!(error.code, "MIG0443", "{error}");
+    let made = bench.cx.recorded.remove(0);
+    bench.next_attempt();
+    bench.cx.recorded.insert(0, made);
+    assert_eq!(number(&bench.cx.recorded), 2, "the next try is another test");
+}
+
+#[tokio::test]
+async fn without_a_record_of_the_job_the_item_tells() {
+    let cases = [
+        ("TestMigrationSucceeded", Some(true)),
+        ("TestMigrationFailed", Some(false)),
+        ("None", None),
+    ];
+    for (state, expected) in cases {
+        let bench = bench([item(state)]);
+        let before = json!({ "last_test": null });
+        let classes = (Repeat::Guarded, Undo::Restores);
+        let effect = RecordedEffect {
+            intent: Intent::new(key(TEST, 1), "crm-web", TEST, classes, before, Value::Null),
+            sent: None,
+            observed: None,
+            done: false,
+        };
+        let verdict = bench.step().probe(&bench.cx, &effect).await;
+        let well = match &verdict {
+            Verdict::Done { observed } => Some(Ended::of(observed).well()),
+            _ => None,
+        };
+        assert_eq!(well, expected, "{state}: {verdict:?}");
+        assert_eq!(expected.is_none(), verdict == Verdict::NotDone, "{state}: {verdict:?}");
+    }
+}
