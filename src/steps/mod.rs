@@ -7,9 +7,9 @@
 pub mod context;
 mod fallback;
 mod lock;
+mod machine;
 mod rights;
 mod signals;
-mod machine;
 #[cfg(test)]
 mod testing;
 mod zone;

@@ -38,6 +38,18 @@ const POLL: &str = "a poll";
 /// Resource types that are asked for by id alone: an author's `azure.check` names them.
 const BY_ID: [&str; 1] = ["/providers/microsoft.web/sites/"];
 
+/// Parts of paths that no file at hand describes: virtual machines and disks, assessments, Key Vaults.
+const WITHOUT_FILES: [&str; 3] = [
+    "/providers/microsoft.compute/",
+    "/providers/microsoft.migrate/assessmentprojects/",
+    "/keyvault/",
+];
+
+fn has_no_file(exchange: &Exchange) -> bool {
+    let path = exchange.path.to_ascii_lowercase();
+    WITHOUT_FILES.iter().any(|part| path.contains(part))
+}
+
 impl<'a> Listed<'a> {
     /// The client's operations, and those further ones.
     pub(crate) fn new(files: &'a Files, further: &[(&str, &[&str])]) -> Self {
@@ -70,7 +82,7 @@ impl<'a> Listed<'a> {
             match self.operation(exchange) {
                 Some(operation) => self.held(operation, exchange, led, findings),
                 None if led => self.polled(exchange, findings),
-                None if is_undescribed(exchange) => {}
+                None if has_no_file(exchange) || is_undescribed(exchange) => {}
                 None => {
                     findings.client.insert(format!("no listed operation: {}", line(exchange)));
                 }

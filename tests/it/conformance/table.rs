@@ -4,9 +4,9 @@
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use migrate::azure::{
-    ActivityEvent, ActivityFilter, Aggregation, ArmError, Balanced, Balancer, Deployment, Lock,
-    LockLevel, MetricQuery, MigrationItemId, RecordSet, RecordType, ReplicationItem, ResourceId,
-    Template, Weight,
+    ActivityEvent, ActivityFilter, Aggregation, ArmError, Balanced, Balancer, Deployment, Job,
+    Lock, LockLevel, MetricQuery, MigrationItemId, RecordSet, RecordType, ReplicationItem,
+    ResourceId, Template, TestMachine, Weight,
 };
 use serde_json::{Map, Value, json};
 
@@ -41,6 +41,11 @@ pub(crate) const DNS: &str = "dns/resource-manager/Microsoft.Network/stable/2018
 pub(crate) const PRIVATE_DNS: &str =
     "privatedns/resource-manager/Microsoft.Network/stable/2024-06-01/privatedns.json";
 pub(crate) const SITE_RECOVERY: &str = "recoveryservicessiterecovery/resource-manager/Microsoft.RecoveryServices/stable/2024-04-01/service.json";
+pub(crate) const MIGRATION_SERVICE: &str =
+    "datamigration/resource-manager/Microsoft.DataMigration/stable/2021-06-30/datamigration.json";
+pub(crate) const POSTGRES: &str =
+    "postgresql/resource-manager/Microsoft.DBforPostgreSQL/stable/2024-08-01/Migrations.json";
+pub(crate) const INSTANCE_LINKS: &str = "sql/resource-manager/Microsoft.Sql/preview/2023-08-01-preview/DistributedAvailabilityGroups.json";
 pub(crate) const TRAFFIC_MANAGER: &str =
     "trafficmanager/resource-manager/Microsoft.Network/stable/2022-04-01/trafficmanager.json";
 pub(crate) const FRONT_DOOR: &str =
@@ -247,15 +252,71 @@ rows! {
     }
     replication_migration_items_get: "ReplicationMigrationItems_Get" in SITE_RECOVERY at "2024-04-01" {
         replication_item: |it| async {
-            let id = MigrationItemId {
-                resource_group: None,
-                vault: "v".to_owned(),
-                fabric: "f".to_owned(),
-                container: "c".to_owned(),
-                item: "i".to_owned(),
-            };
-            let item = it.azure.replication_item(&mut it.wait, &id).await?;
+            let item = it.azure.replication_item(&mut it.wait, &migration_item()).await?;
             Ok(Some(item.iter().map(item_words).collect()))
+        }.boxed_local(),
+        trail: |it| async { trail(it, &format!("{CONTAINER}/replicationMigrationItems/i")).await }.boxed_local(),
+    }
+    replication_migration_items_test_migrate: "ReplicationMigrationItems_TestMigrate" in SITE_RECOVERY at "2024-04-01" {
+        test_migrate: |it| async {
+            let test = TestMachine { recovery_point: "p".to_owned(), network: "n".to_owned() };
+            it.azure.test_migrate(&mut it.wait, &it.permit, &migration_item(), &test).await?;
+            Ok(None)
+        }.boxed_local(),
+    }
+    replication_migration_items_test_migrate_cleanup: "ReplicationMigrationItems_TestMigrateCleanup" in SITE_RECOVERY at "2024-04-01" {
+        clean_up_test: |it| async {
+            it.azure.clean_up_test(&mut it.wait, &it.permit, &migration_item(), "done").await?;
+            Ok(None)
+        }.boxed_local(),
+    }
+    replication_migration_items_migrate: "ReplicationMigrationItems_Migrate" in SITE_RECOVERY at "2024-04-01" {
+        migrate_machine: |it| async {
+            it.azure.migrate_machine(&mut it.wait, &it.permit, &migration_item(), true).await?;
+            Ok(None)
+        }.boxed_local(),
+    }
+    migration_recovery_points_list: "MigrationRecoveryPoints_ListByReplicationMigrationItems" in SITE_RECOVERY at "2024-04-01" {
+        newest_recovery_point: |it| async {
+            let newest = it.azure.newest_recovery_point(&mut it.wait, &migration_item()).await?;
+            assert!(newest.is_none_or(|id| id.contains("/migrationRecoveryPoints/34cb2d05")), "the newest");
+            Ok(None)
+        }.boxed_local(),
+    }
+    replication_jobs_get: "ReplicationJobs_Get" in SITE_RECOVERY at "2024-04-01" {
+        replication_job: |it| async {
+            let vault = it.azure.vault_id(None, "v")?;
+            let job = it.azure.replication_job(&mut it.wait, &vault, "j").await?;
+            Ok(Some(job.iter().map(job_words).collect()))
+        }.boxed_local(),
+        follow_job: |it| async {
+            let vault = it.azure.vault_id(None, "v")?;
+            let job = it.azure.follow_job(&mut it.wait, &vault, "j", None).await?;
+            Ok(Some(vec![job_words(&job)]))
+        }.boxed_local(),
+        follow_operation: |it| async {
+            let vault = it.azure.vault_id(None, "v")?;
+            let link = format!("https://management.azure.com{vault}/replicationOperationStatus/j");
+            let job = it.azure.follow_operation(&mut it.wait, &vault, &link).await?;
+            Ok(Some(vec![job_words(&job)]))
+        }.boxed_local(),
+    }
+    replication_protected_items_get: "ReplicationProtectedItems_Get" in SITE_RECOVERY at "2024-04-01" {
+        trail: |it| async { trail(it, &format!("{CONTAINER}/replicationProtectedItems/i")).await }.boxed_local(),
+    }
+    migration_tasks_get: "Tasks_Get" in MIGRATION_SERVICE at "2021-06-30" {
+        trail: |it| async {
+            trail(it, "Microsoft.DataMigration/services/s/projects/p/tasks/t").await
+        }.boxed_local(),
+    }
+    postgres_migrations_get: "Migrations_Get" in POSTGRES at "2024-08-01" {
+        trail: |it| async {
+            trail(it, "Microsoft.DBforPostgreSQL/flexibleServers/s/migrations/m").await
+        }.boxed_local(),
+    }
+    instance_links_get: "DistributedAvailabilityGroups_Get" in INSTANCE_LINKS at "2023-08-01-preview" {
+        trail: |it| async {
+            trail(it, "Microsoft.Sql/managedInstances/m/distributedAvailabilityGroups/d").await
         }.boxed_local(),
     }
     replication_migration_items_list: "ReplicationMigrationItems_List" in SITE_RECOVERY at "2024-04-01" {
@@ -466,6 +527,33 @@ fn record_words(set: &RecordSet) -> Vec<String> {
         words.extend(plain.flat_map(|it| it.split(' ')).map(str::to_owned));
     }
     words
+}
+
+const CONTAINER: &str =
+    "Microsoft.RecoveryServices/vaults/v/replicationFabrics/f/replicationProtectionContainers/c";
+
+fn migration_item() -> MigrationItemId {
+    let own = |text: &str| text.to_owned();
+    MigrationItemId {
+        resource_group: None,
+        vault: own("v"),
+        fabric: own("f"),
+        container: own("c"),
+        item: own("i"),
+    }
+}
+
+/// What is taken out of each answer is tried beside the client; here it is the request that counts.
+async fn trail(it: &mut Asking, below: &str) -> Result<Read, ArmError> {
+    let id = id(&format!("rg-crm/providers/{below}"));
+    let now = "2027-01-01T00:00:00Z".parse().expect("a time");
+    it.azure.trail(&mut it.wait, &id, now).await?;
+    Ok(None)
+}
+
+fn job_words(job: &Job) -> Vec<String> {
+    let tasks = job.tasks.iter().flat_map(|(name, state)| [name.clone(), state.clone()]);
+    tasks.chain([job.state.clone()]).collect()
 }
 
 fn item_words(item: &ReplicationItem) -> Vec<String> {
