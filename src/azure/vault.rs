@@ -72,14 +72,13 @@ impl Azure {
             ))
         })?;
         let sandbox = setup.overrides.as_ref().map(|overrides| overrides.arm.clone());
-        let (endpoint, path) = match sandbox {
-            Some(arm) => (arm, format!("/keyvault/{vault}{}", reference.path)),
-            None => {
-                let host = format!("https://{}", reference.host);
-                let url =
-                    Url::parse(&host).map_err(|_| ArmError::ForeignUrl(reference.host.clone()))?;
-                (url, reference.path.clone())
-            }
+        let (endpoint, path) = if let Some(arm) = sandbox {
+            (arm, format!("/keyvault/{vault}{}", reference.path))
+        } else {
+            let host = format!("https://{}", reference.host);
+            let url =
+                Url::parse(&host).map_err(|_| ArmError::ForeignUrl(reference.host.clone()))?;
+            (url, reference.path.clone())
         };
         let pipeline = Arm::new(
             endpoint,

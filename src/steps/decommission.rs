@@ -144,7 +144,7 @@ impl With {
         error.into_step_error(self.attempted(), UNCHANGED)
     }
 
-    fn id(&self, cx: &StepCx, written: &str) -> Result<ResourceId, ArmError> {
+    fn id(cx: &StepCx, written: &str) -> Result<ResourceId, ArmError> {
         if written.starts_with('/') {
             return ResourceId::parse(written);
         }
@@ -157,7 +157,7 @@ impl With {
     async fn found(&self, cx: &StepCx, wait: &mut Wait<'_>) -> Result<Vec<Machine>, StepError> {
         let mut found = Vec::new();
         for written in &self.machines {
-            let id = self.id(cx, written).map_err(|error| self.failed(error))?;
+            let id = Self::id(cx, written).map_err(|error| self.failed(error))?;
             let now = cx.world.azure.virtual_machine(wait, &id).await.map_err(|error| self.failed(error))?;
             let stopped = key(Act::Deallocate, &id);
             let before = cx.recorded.iter().find(|it| it.intent.key == stopped);

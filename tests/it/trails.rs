@@ -31,7 +31,8 @@ replicas:
 }
 
 fn runbook(resources: &[&str]) -> String {
-    let list: String = resources.iter().map(|it| format!("          - {GROUP}/{it}\n")).collect();
+    let list: Vec<_> = resources.iter().map(|it| format!("          - {GROUP}/{it}\n")).collect();
+    let list = list.concat();
     format!(
         "migrate: 1\nwave: trails\nazure: {{ subscription: 00000000-0000-0000-0000-00000000c0de, resource_group: rg-crm }}\nstages:\n  assess:\n    - id: lag\n      uses: replication.wait\n      timeout: 2h\n      with:\n        max_lag: 0s\n        resources:\n{list}"
     )

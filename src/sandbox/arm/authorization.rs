@@ -159,7 +159,7 @@ fn one(call: &Call<'_>) -> Handled {
     let (id, scope) = (call.id(count), call.id(count - 4));
     let found = call.world.get(&id);
     if call.request.mutates() {
-        super::locks::check(call.world, &id, &call.request.method)?;
+        super::locks::check(call, &id, &call.request.method)?;
     }
     match (call.request.method.clone(), found) {
         (Method::PUT, found) => {

@@ -36,7 +36,8 @@ pub(crate) struct Findings {
 const POLL: &str = "a poll";
 
 /// Resource types that are asked for by id alone: an author's `azure.check` names them.
-const BY_ID: [&str; 1] = ["/providers/microsoft.web/sites/"];
+const BY_ID: [&str; 2] =
+    ["/providers/microsoft.web/sites/", "/providers/microsoft.network/virtualnetworks/"];
 
 /// Parts of paths that no file at hand describes: virtual machines and disks, assessments, Key Vaults.
 const WITHOUT_FILES: [&str; 3] = [

@@ -52,9 +52,12 @@ impl Answer {
     fn of(example: &Example) -> Self {
         let (headers, mut body) = (example.headers.clone(), example.body.clone());
         // Links of the examples lead to hosts like `servicehost`; those of the service lead to itself.
-        if let Some(mut link) = body["nextLink"].as_str().and_then(|it| Url::parse(it).ok()) {
-            link.set_host(Some("management.azure.com")).expect("a host");
-            body["nextLink"] = json!(link);
+        // Some examples have a placeholder there, `{originalRequestUrl}?…`, which leads nowhere.
+        if let Some(link) = body["nextLink"].as_str().map(Url::parse) {
+            body["nextLink"] = link.map_or(Value::Null, |mut link| {
+                link.set_host(Some("management.azure.com")).expect("a host");
+                json!(link)
+            });
         }
         Self { status: example.status, headers, body }
     }

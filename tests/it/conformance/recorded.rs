@@ -25,7 +25,7 @@ fn runbooks() -> Vec<String> {
         for entry in fs::read_dir(root.join(folder)).expect("a folder") {
             let path = entry.expect("an entry").path();
             let is_runbook = path.extension().is_some_and(|it| it == "yaml")
-                && !path.with_extension("").extension().is_some_and(|it| it == "scenario");
+                && path.with_extension("").extension().is_none_or(|it| it != "scenario");
             if is_runbook && fs::read_to_string(&path).expect("a text").contains("\nazure:") {
                 let name = path.file_name().expect("a name").to_string_lossy().into_owned();
                 found.push(format!("{folder}/{name}"));

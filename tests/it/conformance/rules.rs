@@ -23,7 +23,7 @@ pub(crate) const KNOWN: &[Known] = &[
         why: "percentages are null while nothing is under way: recorded",
     },
     Known {
-        operation: "ReplicationMigrationItems_",
+        operation: "Replication",
         fault: "\"0001-01-01T00:00:00\" is not a \"date-time\"",
         why: "times that never were have the year 1 and no zone: recorded",
     },

@@ -311,7 +311,7 @@ rows! {
     }
     postgres_migrations_get: "Migrations_Get" in POSTGRES at "2024-08-01" {
         trail: |it| async {
-            trail(it, "Microsoft.DBforPostgreSQL/flexibleServers/s/migrations/m").await
+            trail(it, "Microsoft.DBforPostgreSQL/flexibleServers/server/migrations/migration").await
         }.boxed_local(),
     }
     instance_links_get: "DistributedAvailabilityGroups_Get" in INSTANCE_LINKS at "2023-08-01-preview" {
