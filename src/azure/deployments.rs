@@ -258,15 +258,7 @@ impl Azure {
         operation_url: Option<&str>,
     ) -> Result<Deployment, ArmError> {
         let arm = self.arm().await?;
-        if let Some(link) = operation_url {
-            match arm.attach(wait, link).await {
-                // Operation URLs expire; the deployment itself stays.
-                Ok(_) => {}
-                Err(error) if error.status() == Some(404) => {}
-                Err(error @ ArmError::OperationFailed { .. }) => return Err(error),
-                Err(error) => return Err(error.in_flight()),
-            }
-        }
+        arm.wait_out(wait, operation_url).await?;
         loop {
             let deployment =
                 self.deployment(wait, group, name).await.map_err(ArmError::in_flight)?;

@@ -180,10 +180,7 @@ impl Azure {
 
     /// Waits for an operation of an earlier process. One that is not known any more has ended.
     pub async fn attach_compute(&self, wait: &mut Wait<'_>, link: &str) -> Result<(), ArmError> {
-        match self.arm().await?.attach(wait, link).await {
-            Err(error) if error.status() != Some(404) => Err(error.in_flight()),
-            _ => Ok(()),
-        }
+        self.arm().await?.wait_out(wait, Some(link)).await
     }
 }
 

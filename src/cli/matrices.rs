@@ -12,7 +12,7 @@ use super::rehearse::Args;
 use crate::crash::KillPoint;
 use crate::plan::Plan;
 use crate::rehearsal::{
-    self, Choice, Matrix, Point, RehearsalError, Setting, Tried, Verdict, Whole,
+    self, Choice, Matrix, Pace, Point, RehearsalError, Setting, Tried, Verdict, Whole,
 };
 use crate::report::typed;
 use crate::run::StepId;
@@ -62,9 +62,8 @@ impl Trials<'_> {
             choice: self.choice(),
             chosen: points.len(),
         };
-        let jobs = self.side_by_side();
-        self.matrix(aim, async |seen| {
-            rehearsal::crash_matrix(self.setting, self.whole, &points, jobs, seen, self.stop).await
+        self.matrix(aim, async |pace| {
+            rehearsal::crash_matrix(self.setting, self.whole, &points, pace).await
         })
         .await
     }
@@ -85,11 +84,8 @@ impl Trials<'_> {
             choice: self.choice(),
             chosen: steps.len(),
         };
-        let jobs = self.side_by_side();
         let matrix = self
-            .matrix(aim, async |seen| {
-                rehearsal::rollback_matrix(self.setting, &steps, jobs, seen, self.stop).await
-            })
+            .matrix(aim, async |pace| rehearsal::rollback_matrix(self.setting, &steps, pace).await)
             .await?;
         Ok(Matrix { notes: rehearsal::notes(plan, &matrix.tried), ..matrix })
     }
@@ -110,10 +106,9 @@ impl Trials<'_> {
             choice: self.choice(),
             chosen: trials.len(),
         };
-        let (worlds, draws, jobs) =
-            ((self.setting, self.scenario), (seed, &*trials), self.side_by_side());
-        self.matrix(aim, async |seen| {
-            rehearsal::faults(worlds, self.whole, draws, jobs, seen, self.stop).await
+        let worlds = (self.setting, self.scenario);
+        self.matrix(aim, async |pace| {
+            rehearsal::faults(worlds, self.whole, (seed, &trials), pace).await
         })
         .await
     }
@@ -122,13 +117,14 @@ impl Trials<'_> {
     async fn matrix(
         &self,
         aim: Aim,
-        work: impl AsyncFnOnce(&(dyn Fn(&Tried) + Sync)) -> Result<Vec<Tried>, RehearsalError>,
+        work: impl AsyncFnOnce(Pace<'_>) -> Result<Vec<Tried>, RehearsalError>,
     ) -> Result<Matrix, Refusal> {
         let began = Instant::now();
         let shown = Mutex::new(self.global.trials(aim.shown, aim.chosen));
         let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = |tried: &Tried| shown().tried(matches!(tried.verdict, Verdict::Deviated(_)));
-        let tried = ticking(work(&seen), || shown().tick()).await?;
+        let pace = Pace { jobs: self.side_by_side(), ended: &seen, stop: self.stop };
+        let tried = ticking(work(pace), || shown().tick()).await?;
         Ok(Matrix {
             name: aim.name,
             claim: aim.claim,

@@ -2,37 +2,24 @@
 
 use std::time::Instant;
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use tokio_util::sync::CancellationToken;
-
 use super::RehearsalError;
 use super::certificate::Tried;
 use super::judge::{Outcome, judge};
 use super::point::Point;
+use super::side_by_side::{Pace, side_by_side};
 use super::trial::{How, Setting, Trial};
 use super::whole::{Whole, name};
 use crate::crash::{Boundary, KillPoint, Side};
 use crate::journal;
 
-/// Tries every point, `jobs` side by side; `seen` is told of each. In the points' order, whatever order they end in. Once
-/// `stop` is cancelled no more are begun, and those under way are tried to their end.
+/// Tries every point.
 pub async fn crash_matrix(
     setting: &Setting,
     whole: &Whole,
     points: &[KillPoint],
-    jobs: usize,
-    seen: &(dyn Fn(&Tried) + Sync),
-    stop: &CancellationToken,
+    pace: Pace<'_>,
 ) -> Result<Vec<Tried>, RehearsalError> {
-    let trials = points.iter().map(|point| async move {
-        let tried = interrupted(setting, whole, *point).await?;
-        seen(&tried);
-        Ok::<_, RehearsalError>((*point, tried))
-    });
-    let trials = futures::stream::iter(trials).take_until(stop.cancelled());
-    let mut tried: Vec<_> = trials.buffer_unordered(jobs).try_collect().await?;
-    tried.sort_by_key(|(point, _)| *point);
-    Ok(tried.into_iter().map(|(_, tried)| tried).collect())
+    side_by_side(points, pace, |_, point| interrupted(setting, whole, *point)).await
 }
 
 async fn interrupted(

@@ -9,14 +9,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use tokio_util::sync::CancellationToken;
-
 use super::RehearsalError;
 use super::certificate::Tried;
 use super::judge::{Outcome, judge};
 use super::left::stable;
 use super::point::Point;
+use super::side_by_side::{Pace, side_by_side};
 use super::trial::{Ended, How, Setting, Trial};
 use super::whole::Whole;
 use super::words::ordinal;
@@ -96,14 +94,7 @@ fn kinds(method: &str, path: &str) -> Vec<FaultKind> {
 
 /// A fault in words: `reply lost at the 2nd PUT CNAME/crm`.
 fn told(fault: &Fault) -> String {
-    let kind = match &fault.fault {
-        FaultKind::Throttled { .. } => "throttled",
-        FaultKind::Conflict => "conflict",
-        FaultKind::PreconditionFailed => "precondition failed",
-        FaultKind::ServerError => "server error",
-        FaultKind::OperationFails => "operation fails",
-        FaultKind::ReplyLost => "reply lost",
-    };
+    let kind = fault.fault.name().replace('_', " ");
     let method = fault.method.as_deref().unwrap_or_default();
     format!("{kind} at the {} {method} {}", ordinal(fault.nth), last_parts(&fault.path))
 }
@@ -114,27 +105,18 @@ fn last_parts(path: &str) -> String {
     parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
-/// Tries these draws of `seed`, `jobs` side by side, until `stop`; in their order. `ended` is told of each.
+/// Tries these draws of `seed`, each in `scenario` with its faults.
 pub async fn faults(
     (setting, scenario): (&Setting, &Scenario),
     whole: &Whole,
     (seed, trials): (u64, &[usize]),
-    jobs: usize,
-    ended: &(dyn Fn(&Tried) + Sync),
-    stop: &CancellationToken,
+    pace: Pace<'_>,
 ) -> Result<Vec<Tried>, RehearsalError> {
-    let trials = trials.iter().map(|trial| async move {
+    side_by_side(trials, pace, |_, trial| {
         let faults = draw(seed, *trial, &whole.calls);
-        let tried =
-            met(setting, scenario, whole, Point::Faults { seed, trial: *trial }, faults).await?;
-        ended(&tried);
-        Ok::<_, RehearsalError>((*trial, tried))
-    });
-    let trials: Vec<_> = trials.collect();
-    let trials = futures::stream::iter(trials).take_until(stop.cancelled());
-    let mut tried: Vec<_> = trials.buffer_unordered(jobs).try_collect().await?;
-    tried.sort_by_key(|(trial, _)| *trial);
-    Ok(tried.into_iter().map(|(_, tried)| tried).collect())
+        met(setting, scenario, whole, Point::Faults { seed, trial: *trial }, faults)
+    })
+    .await
 }
 
 async fn met(

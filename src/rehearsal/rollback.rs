@@ -7,14 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use tokio_util::sync::CancellationToken;
-
 use super::RehearsalError;
 use super::certificate::Tried;
 use super::judge::{Deviation, Verdict};
 use super::left::{Doubt, differences};
 use super::point::Point;
+use super::side_by_side::{Pace, side_by_side};
 use super::trial::{Ended, How, Setting, Trial};
 use super::words::seconds;
 use crate::clock::since;
@@ -28,28 +26,14 @@ const ROLLED_BACK: How = How::Exit(8);
 /// The exit code that says "rollback incomplete".
 const INCOMPLETE: How = How::Exit(9);
 
-/// Fails at each of these steps, `jobs` side by side, until `stop`; in their order. Each is `seen` as it ends.
+/// Fails at each of these steps.
 pub async fn rollback_matrix(
     setting: &Setting,
     steps: &[StepId],
-    jobs: usize,
-    seen: &(dyn Fn(&Tried) + Sync),
-    stop: &CancellationToken,
+    pace: Pace<'_>,
 ) -> Result<Vec<Tried>, RehearsalError> {
     let start = Trial::new(setting, "start")?.at_first().await?;
-    let trials = steps.iter().enumerate().map(|(at, step)| {
-        let start = &start;
-        async move {
-            let tried = taken_back(setting, start, at, step).await?;
-            seen(&tried);
-            Ok::<_, RehearsalError>((at, tried))
-        }
-    });
-    let trials: Vec<_> = trials.collect();
-    let trials = futures::stream::iter(trials).take_until(stop.cancelled());
-    let mut tried: Vec<_> = trials.buffer_unordered(jobs).try_collect().await?;
-    tried.sort_by_key(|(at, _)| *at);
-    Ok(tried.into_iter().map(|(_, tried)| tried).collect())
+    side_by_side(steps, pace, |at, step| taken_back(setting, &start, at, step)).await
 }
 
 /// What the trials say together: whether the window keeps enough time, and what was not tried.

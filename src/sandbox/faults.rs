@@ -140,15 +140,7 @@ impl Met<'_> {
 
     /// The fault's name, for the ledger.
     pub(super) fn name(&self) -> String {
-        let name = match self.kind {
-            FaultKind::Throttled { .. } => "throttled",
-            FaultKind::Conflict => "conflict",
-            FaultKind::PreconditionFailed => "precondition_failed",
-            FaultKind::ServerError => "server_error",
-            FaultKind::OperationFails => "operation_fails",
-            FaultKind::ReplyLost => "reply_lost",
-        };
-        name.to_owned()
+        self.kind.name().to_owned()
     }
 
     /// Records in `changes` that it happened.

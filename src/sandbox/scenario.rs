@@ -344,6 +344,20 @@ pub enum FaultKind {
     ReplyLost,
 }
 
+impl FaultKind {
+    /// As a scenario and the ledger write it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Throttled { .. } => "throttled",
+            Self::Conflict => "conflict",
+            Self::PreconditionFailed => "precondition_failed",
+            Self::ServerError => "server_error",
+            Self::OperationFails => "operation_fails",
+            Self::ReplyLost => "reply_lost",
+        }
+    }
+}
+
 fn westeurope() -> String {
     "westeurope".to_owned()
 }

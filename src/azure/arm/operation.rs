@@ -137,6 +137,21 @@ impl Arm {
         self.poll(wait, url).await
     }
 
+    /// Waits until the operation at a stored URL has ended, if there is one. Such URLs expire; what the operation was about
+    /// stays, and whoever asks reads it next.
+    pub(in crate::azure) async fn wait_out(
+        &self,
+        wait: &mut Wait<'_>,
+        link: Option<&str>,
+    ) -> Result<(), ArmError> {
+        let Some(link) = link else { return Ok(()) };
+        match self.attach(wait, link).await {
+            Ok(_) => Ok(()),
+            Err(ArmError::Service(service)) if service.status == 404 => Ok(()),
+            Err(error) => Err(error.in_flight()),
+        }
+    }
+
     async fn poll(&self, wait: &mut Wait<'_>, mut url: Url) -> Result<Finished, ArmError> {
         loop {
             let reply = self.send(wait, &Call::read(Method::Get, url.clone())).await?;

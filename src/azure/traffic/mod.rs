@@ -217,15 +217,7 @@ impl Azure {
         operation_url: Option<&str>,
     ) -> Result<Weight, ArmError> {
         let arm = self.arm().await?;
-        if let Some(link) = operation_url {
-            match arm.attach(wait, link).await {
-                // Operation URLs expire; the member itself stays.
-                Ok(_) => {}
-                Err(error) if error.status() == Some(404) => {}
-                Err(error @ ArmError::OperationFailed { .. }) => return Err(error),
-                Err(error) => return Err(error.in_flight()),
-            }
-        }
+        arm.wait_out(wait, operation_url).await?;
         let url = arm.url(member.as_str(), balancer.api());
         let read = Call::read(Method::Get, url.clone());
         let reply = arm.send(wait, &read).await.map_err(ArmError::in_flight)?;
