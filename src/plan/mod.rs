@@ -2,6 +2,7 @@
 
 mod build;
 mod catalogue;
+mod endpoint;
 pub mod expression;
 mod language;
 mod model;
@@ -18,6 +19,7 @@ mod template;
 
 pub use build::{Prepared, prepare};
 pub use catalogue::{Catalogue, KindSpec, Role};
+pub use endpoint::{Endpoint, MysqlSystem, PostgresSystem, Tls};
 pub use model::{
     AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,
 };

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::plan::{NameServer, OnFailure, SecretRef, Span};
+use crate::plan::{MysqlSystem, NameServer, OnFailure, PostgresSystem, SecretRef, Span};
 
 /// A runbook: one wave, the set of workloads that is cut over together.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -173,6 +173,10 @@ pub enum WorkloadsKeys {
 pub enum SystemKeys {
     /// A primary name server.
     NameServer(NameServer),
+    /// A PostgreSQL server.
+    Postgres(PostgresSystem),
+    /// A MySQL or MariaDB server.
+    Mysql(MysqlSystem),
     /// Any other: the kind of endpoint with its address, and what it needs.
     Other(BTreeMap<String, Value>),
 }

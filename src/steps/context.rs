@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::azure::{Azure, Wait};
 use crate::clock::{Busy, Clock, Hold};
+use crate::database::DatabaseError;
+use crate::database::postgres::Server;
 use crate::diagnostic::redact::Secrets;
 use crate::dns::Network;
 use crate::journal::EffectPermit;
@@ -104,6 +106,16 @@ impl StepCx {
     pub fn wait(&self) -> Wait<'static> {
         let progress = self.progress.clone();
         Wait::held(&self.hold, self.clock(), &self.cancel).saying(move |why| progress.say(why))
+    }
+
+    /// The PostgreSQL server that the runbook calls `name`. A sandbox run has none: it would read and change a real one.
+    pub async fn postgres(&self, name: &str) -> Result<Server, DatabaseError> {
+        let world = &self.world;
+        if world.sandbox.is_some() && world.plan.systems.contains_key(name) {
+            let why = format!("system `{name}` is a real server, and this is a sandbox run");
+            return Err(DatabaseError::System(why));
+        }
+        Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir, &world.run).await
     }
 
     /// The stage, for messages.

@@ -24,6 +24,7 @@ mod laws;
 mod machines;
 mod names;
 mod operate;
+mod postgres;
 mod power_cuts;
 mod races;
 mod readme;

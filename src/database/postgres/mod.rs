@@ -1,0 +1,10 @@
+//! PostgreSQL: sessions whose settings do not depend on the server's, positions in its log, and what is built on both.
+//!
+//! A [`Reader`] can not write: the server refuses it. A [`Writer`] takes a permit for every statement. Neither takes a default of
+//! the server, the database or the role for what a comparison or a pause depends on.
+
+mod lsn;
+mod server;
+
+pub use lsn::{Lsn, NotALsn};
+pub use server::{Reader, Server, Writer, literal, quoted};

@@ -1,0 +1,4 @@
+//! PostgreSQL for real: throw-away servers on loopback. Each test names what it skips where the server is not installed.
+
+pub(crate) mod cluster;
+mod sessions;

@@ -1,0 +1,321 @@
+//! Throw-away PostgreSQL servers on loopback, each with a folder of its own, ended with the test.
+//!
+//! One data folder is prepared once and copied for each server. Nothing is synced to disk: these tests interrupt this program,
+//! never PostgreSQL's own disk.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
+use tokio::runtime::Runtime;
+
+/// Who may do everything, and the password of every user.
+pub(crate) const ADMIN: &str = "admin";
+pub(crate) const PASSWORD: &str = "loopback-only-Xy7";
+/// How long a server may take to do what a test waits for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+const CONFIG: &str = "
+listen_addresses = '127.0.0.1'
+wal_level = logical
+fsync = off
+synchronous_commit = on
+shared_buffers = 16MB
+max_connections = 60
+max_prepared_transactions = 4
+wal_retrieve_retry_interval = 200ms
+wal_receiver_status_interval = 1s
+log_min_messages = warning
+";
+
+/// The folder of the newest server programs, which refuse to run as root; says so where there are none.
+pub(crate) fn programs(what: &str) -> Option<PathBuf> {
+    let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = installed
+        .map(|entry| entry.path().join("bin"))
+        .filter(|bin| bin.join("initdb").exists())
+        .collect();
+    found.sort();
+    let missing = match found.last() {
+        None => "PostgreSQL is not installed",
+        Some(_) if is_root() && user_id().is_none() => "there is no user postgres",
+        Some(_) => return found.pop(),
+    };
+    println!("SKIPPED: {what}: {missing}");
+    None
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whom the servers belong to, when this is root.
+fn user_id() -> Option<u32> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.starts_with("postgres:"))?;
+    line.split(':').nth(2)?.parse().ok()
+}
+
+/// A program of the servers' user that dies with whoever started it.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.arg(program).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
+    command.env_clear().env("PGPASSWORD", PASSWORD).env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+    command
+}
+
+fn give(path: &Path) {
+    if let Some(user) = user_id().filter(|_| is_root()) {
+        std::os::unix::fs::chown(path, Some(user), None).expect("root may");
+    }
+}
+
+fn done(mut command: Command) {
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("it starts");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The data folder that is copied, made by whoever comes first.
+fn prepared(programs: &Path) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let version = programs.parent().and_then(Path::file_name).expect("a version").to_string_lossy();
+    let data = folder.join(format!("postgres-{version}"));
+    let lock = fs::File::create(folder.join("postgres.lock")).expect("a file");
+    lock.lock().expect("a lock");
+    if !data.exists() {
+        let making = folder.join("postgres-making");
+        let _ = fs::remove_dir_all(&making);
+        fs::create_dir(&making).expect("a folder");
+        give(&making);
+        let password = folder.join("postgres-password");
+        fs::write(&password, PASSWORD).expect("a file");
+        give(&password);
+        let mut initdb = command(&programs.join("initdb"));
+        initdb.arg("-D").arg(&making).arg("--pwfile").arg(&password);
+        initdb.args(["-A", "scram-sha-256", "-U", ADMIN, "-E", "UTF8", "--locale=C", "--no-sync"]);
+        done(initdb);
+        fs::rename(&making, &data).expect("renamed");
+    }
+    data
+}
+
+/// A server that runs until it is dropped.
+pub(crate) struct Cluster {
+    pub(crate) port: u16,
+    programs: PathBuf,
+    dir: tempfile::TempDir,
+    process: Child,
+    runtime: Runtime,
+    session: Mutex<Option<(String, PgConnection)>>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Its children see that it is gone and end; nothing of it is kept.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Cluster {
+    /// An empty server with the database `crm`; none, and a visible skip, where PostgreSQL is not installed.
+    pub(crate) fn start(what: &str) -> Option<Self> {
+        let programs = programs(what)?;
+        let cluster = Self::of(&programs, |data| {
+            let mut copy = Command::new("cp");
+            copy.args(["-a", "--reflink=auto"]).arg(prepared(&programs)).arg(data);
+            done(copy);
+        });
+        cluster.sql("postgres", "create database crm");
+        Some(cluster)
+    }
+
+    /// A physical standby of this one, by its own slot `standby`.
+    pub(crate) fn standby(&self) -> Self {
+        Self::of(&self.programs, |data| {
+            let mut backup = command(&self.programs.join("pg_basebackup"));
+            let source =
+                format!("host=127.0.0.1 port={} user={ADMIN} application_name=standby", self.port);
+            backup.arg("-d").arg(source).arg("-D").arg(data);
+            backup.args([
+                "-R",
+                "-X",
+                "stream",
+                "-C",
+                "-S",
+                "standby",
+                "--checkpoint=fast",
+                "--no-sync",
+            ]);
+            done(backup);
+        })
+    }
+
+    /// On another port where somebody took the first.
+    fn of(programs: &Path, fill: impl Fn(&Path)) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        give(dir.path());
+        fill(&dir.path().join("data"));
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .and_then(|it| it.local_addr())
+                .expect("a free port")
+                .port();
+            let mut process = launch(programs, dir.path(), port);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            let began = Instant::now();
+            while process.try_wait().expect("it is ours").is_none() && began.elapsed() < PATIENCE {
+                if let Ok(session) = runtime.block_on(options(port, "postgres", ADMIN).connect()) {
+                    let session = Mutex::new(Some(("postgres".to_owned(), session)));
+                    return Self {
+                        port,
+                        programs: programs.to_owned(),
+                        dir,
+                        process,
+                        runtime,
+                        session,
+                    };
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        panic!(
+            "no server starts: {}",
+            fs::read_to_string(dir.path().join("log")).unwrap_or_default()
+        )
+    }
+
+    /// Stops it as a crash would, and starts it again on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.stop();
+        let began = Instant::now();
+        // The children of the last one need a moment to leave.
+        while self.runtime.block_on(options(self.port, "postgres", ADMIN).connect()).is_err() {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{} does not start again",
+                self.dir.path().display()
+            );
+            if self.process.try_wait().expect("it is ours").is_some() {
+                self.process = launch(&self.programs, self.dir.path(), self.port);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops it as a crash would.
+    pub(crate) fn stop(&mut self) {
+        *self.session.lock().expect("no panic") = None;
+        self.process.kill().expect("it is ours");
+        self.process.wait().expect("it is ours");
+    }
+
+    /// Carries out statements as the administrator.
+    #[track_caller]
+    pub(crate) fn sql(&self, database: &str, statements: &str) {
+        if let Err(error) = self.try_sql(database, statements) {
+            panic!("{statements}: {error}");
+        }
+    }
+
+    /// The same, which may fail.
+    pub(crate) fn try_sql(&self, database: &str, statements: &str) -> Result<(), sqlx::Error> {
+        self.with(database, async |session| {
+            sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(session).await.map(drop)
+        })
+    }
+
+    /// The one value that a query answers, as text; empty for NULL.
+    #[track_caller]
+    pub(crate) fn text(&self, database: &str, query: &str) -> String {
+        let asked = format!("select coalesce(({query})::text, '')");
+        let answered = self.with(database, async |session| {
+            sqlx::query_scalar::<_, String>(AssertSqlSafe(asked)).fetch_one(session).await
+        });
+        answered.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// Waits until a query answers `wanted`.
+    #[track_caller]
+    pub(crate) fn until(&self, database: &str, query: &str, wanted: &str) {
+        let began = Instant::now();
+        loop {
+            let found = self.text(database, query);
+            if found == wanted {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{query}: still {found}, never {wanted}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn with<T>(
+        &self,
+        database: &str,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut slot = self.session.lock().expect("no panic");
+        let (_, mut session) = match slot.take() {
+            Some(open) if open.0 == database => open,
+            _ => (
+                database.to_owned(),
+                self.runtime.block_on(options(self.port, database, ADMIN).connect())?,
+            ),
+        };
+        let result = self.runtime.block_on(work(&mut session));
+        *slot = result.is_ok().then(|| (database.to_owned(), session));
+        result
+    }
+
+    /// The settings of a system in a runbook whose secret `db` holds the password.
+    pub(crate) fn system(&self) -> String {
+        self.system_as(ADMIN)
+    }
+
+    /// The same as another user.
+    pub(crate) fn system_as(&self, user: &str) -> String {
+        format!(
+            "{{ postgres: \"host=127.0.0.1 port={} dbname=crm user={user}\", password: db }}",
+            self.port
+        )
+    }
+}
+
+fn launch(programs: &Path, dir: &Path, port: u16) -> Child {
+    let log = fs::File::options().create(true).append(true).open(dir.join("log")).expect("a file");
+    let settings =
+        format!("{CONFIG}port = {port}\nunix_socket_directories = '{}'\n", dir.display());
+    let config = dir.join("data/postgresql.conf");
+    fs::write(&config, settings).expect("a file");
+    give(&config);
+    let mut server = command(&programs.join("postgres"));
+    server.arg("-D").arg(dir.join("data")).stderr(log);
+    server.spawn().expect("setpriv is part of util-linux")
+}
+
+fn options(port: u16, database: &str, user: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host("127.0.0.1")
+        .port(port)
+        .database(database)
+        .username(user)
+        .password(PASSWORD)
+        .ssl_mode(PgSslMode::Disable)
+        .disable_statement_logging()
+}
