@@ -454,7 +454,7 @@ impl Dispatcher {
 
     fn start(&mut self, index: usize) {
         self.working += 1;
-        let recorded = self.state.steps[index].effects.clone();
+        let recorded = self.state.steps[index].recorded();
         let freezes = (self.freezes.clone(), self.freeze_seen.clone());
         let busy = self.settings.world.clock.busy();
         let (bench, to) = (self.bench(index), self.to.clone());
@@ -464,7 +464,7 @@ impl Dispatcher {
     fn undo(&mut self, index: usize) {
         self.working += 1;
         let own = &self.state.steps[index];
-        let (recorded, to_take_back) = (own.effects.clone(), own.to_take_back());
+        let (recorded, to_take_back) = (own.recorded(), own.to_take_back());
         let busy = self.settings.world.clock.busy();
         let (bench, to) = (self.bench(index), self.to.clone());
         self.tasks.spawn(executor::undo(bench, index, recorded, to_take_back, to, busy));
@@ -475,7 +475,7 @@ impl Dispatcher {
         let own = &self.state.steps[index];
         let Some(effect) = own.effect(&id.key).cloned() else { return };
         self.working += 1;
-        let recorded = own.effects.clone();
+        let recorded = own.recorded();
         let busy = self.settings.world.clock.busy();
         let bench = Bench { cancel: self.end.child_token(), ..self.bench(index) };
         let to = self.to.clone();

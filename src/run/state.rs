@@ -144,12 +144,21 @@ impl StepRecord {
             .find(|effect| effect.intent.key == key)
     }
 
-    /// What an undo has to look at, in the order of the first intents: effects that are in place, and those that may be,
-    /// because nobody could tell and repeating them would have been harmless.
+    /// Effects that may be in place: nobody could tell, repeating them would have been harmless, and none was begun anew.
+    fn perhaps(&self) -> impl Iterator<Item = &RecordedEffect> {
+        let anew = |key: &String| self.effects.iter().any(|effect| effect.intent.key == *key);
+        self.former.iter().filter(move |(key, _)| !anew(key)).map(|(_, effect)| effect)
+    }
+
+    /// What an attempt or an undo is told of the attempts before it: effects in the order of their first intents, then
+    /// those that may be in place. The latter are not marked as done.
+    pub fn recorded(&self) -> Vec<RecordedEffect> {
+        self.effects.iter().chain(self.perhaps()).cloned().collect()
+    }
+
+    /// What an undo has to look at: effects that are in place, and those that may be.
     pub fn to_take_back(&self) -> Vec<RecordedEffect> {
-        let known = |key: &String| self.effects.iter().any(|effect| effect.intent.key == *key);
-        let perhaps = self.former.iter().filter(|(key, _)| !known(key)).map(|(_, effect)| effect);
-        self.effects.iter().filter(|effect| effect.done).chain(perhaps).cloned().collect()
+        self.effects.iter().filter(|effect| effect.done).chain(self.perhaps()).cloned().collect()
     }
 
     /// Whether something of it is in place, or may be, that an undo would have to look at.

@@ -58,7 +58,8 @@ pub struct StepCx {
     pub step: PlannedStep,
     /// Outputs of finished steps, by id.
     pub outputs: Arc<BTreeMap<StepId, Outputs>>,
-    /// This step's effects as the journal knows them from earlier attempts, in order.
+    /// This step's effects as the journal knows them from earlier attempts, in order. One that is not done may be in
+    /// place all the same: nobody could tell, and repeating it would have been harmless.
     pub recorded: Vec<RecordedEffect>,
     /// Effects of every other step whose kind restores, in order of the journal: a freeze end finds its begin here.
     pub others: Arc<BTreeMap<StepId, Vec<RecordedEffect>>>,

@@ -39,7 +39,7 @@ pub trait Step: Send + Sync {
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict;
 
     /// Takes one recorded effect back, from its recorded previous state, through `cx.effects` like any other change.
-    /// Called last effect first, only for effects that are done and whose class is `Restores`.
+    /// Called last effect first, only for effects that are done, or may be, and whose class is `Restores`.
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError>;
 }
 

@@ -91,6 +91,7 @@ impl Bench {
     /// What the engine does before another attempt: the step learns what the journal knows.
     pub(super) fn next_attempt(&mut self) {
         self.cx.recorded = self.effects.recorded();
+        self.cx.recorded.retain(|it| it.done || self.effects.why_not(&it.intent.key).is_none());
     }
 
     /// The plan has this step too.
@@ -226,7 +227,11 @@ impl Effects for Recorder {
             Some(RecordedEffect { done: true, observed: Some(observed), .. }) => {
                 return Ok(Granted::AlreadyDone(observed.clone()));
             }
-            Some(known) => known.intent = intent,
+            // Nobody could tell whether it happened: what was there before it is what was found first.
+            Some(known) => {
+                let before = known.intent.before.clone();
+                known.intent = Intent { before, ..intent };
+            }
             None => {
                 recorded.push(RecordedEffect { intent, sent: None, observed: None, done: false });
             }

@@ -278,8 +278,7 @@ impl Step for With {
         let (member, now) = pair.side(key.side);
         let own = [before, weight(&effect.intent.after)].contains(&Some(*now));
         if !own && !track.known.contains(now) {
-            let left = track.left.unwrap_or(original);
-            return Err(target.foreign(member.as_str(), left, *now));
+            return Err(target.foreign(member.as_str(), &track.left, *now));
         }
         // Straight to where the round began: the steps in between carry traffic to what is being left.
         let undo = format!("undo:{}", effect.intent.key);

@@ -101,6 +101,38 @@ fn it_goes_back_when_it_can_not_tell() {
     assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
 }
 
+/// Seconds from the world's beginning to the n-th PATCH of a member.
+fn seconds_to(lab: &Lab, member: &str, nth: usize) -> i64 {
+    let entries = ledger::read(&lab.sandbox_dir()).expect("a ledger");
+    let began = entries.first().expect("the opening").at;
+    let patches = entries.iter().filter(|it| it.method == "PATCH" && it.path.ends_with(member));
+    patches.map(|it| it.at.duration_since(began).as_secs()).nth(nth - 1).expect("a PATCH")
+}
+
+#[test]
+fn a_lost_reply_and_a_service_that_does_not_answer_then_are_not_another_hand() {
+    let whole = Lab::new(TINY);
+    whole.run("tests/it/runbooks/shift.yaml", &[]).expect(0);
+    // A read is given up after 15.5 s: the probe's is, and the next attempt's is answered.
+    let until = seconds_to(&whole, "target", 2) + 17;
+    let silence = format!(
+        "outages: [{{ path: /trafficManagerProfiles/, for_seconds: {until}, overloaded: {{ of: crm/target, above_percent: 30 }} }}]"
+    );
+    let lost =
+        "faults: [{ path: externalEndpoints/target, method: PATCH, nth: 2, fault: reply_lost }]";
+    let lab = Lab::new(&format!("{TINY}{silence}\n{lost}\n"));
+    lab.run("tests/it/runbooks/shift.yaml", &[]).expect(0);
+    let journal = lab.journal().expect("a journal");
+    assert!(
+        journal.contains("repeating it is harmless"),
+        "the probe was to be left without an answer"
+    );
+    assert_eq!(patches(&lab), patches(&whole));
+    assert_eq!(lab.world().resources, whole.world().resources);
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+    assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
+}
+
 /// Kills the failing shift at a point and takes it up again: the same world, every change as often. False where the run
 /// ended before the point.
 fn survives(point: &str, scenario: &str, world: &BTreeMap<String, Value>) -> bool {

@@ -78,8 +78,8 @@ impl Key {
 pub(super) struct Track {
     /// Before the round; none while it is untouched.
     pub(super) original: Option<Weight>,
-    /// As the last effect left it.
-    pub(super) left: Option<Weight>,
+    /// As the last effect left it; two while nobody knows whether that one happened.
+    pub(super) left: Vec<Weight>,
     /// Every state that some effect of the round saw or wanted.
     pub(super) known: Vec<Weight>,
     /// It is back where it was.
@@ -90,16 +90,32 @@ impl Track {
     /// An effect that is in place.
     pub(super) fn moved(&mut self, before: Weight, after: Weight) {
         self.original.get_or_insert(before);
-        self.left = Some(after);
+        self.left = vec![after];
         self.known.extend([before, after]);
     }
+
+    /// An effect of which nobody could tell whether it is in place.
+    fn may_have_moved(&mut self, before: Weight, after: Weight) {
+        self.moved(before, after);
+        self.left.insert(0, before);
+    }
+
+    /// Whether its last effect has to be begun anew, if only to know.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.left.len() > 1
+    }
+}
+
+/// `weight 10 or weight 50`.
+pub(super) fn words(weights: &[Weight]) -> String {
+    weights.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ")
 }
 
 /// One round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Round {
     pub(super) number: u32,
-    /// The last percent with an effect in place.
+    /// The last percent with an effect that is in place, or may be.
     pub(super) reached: Option<u8>,
     /// Set as soon as an effect of going back is recorded.
     pub(super) why: Option<Why>,
@@ -132,7 +148,7 @@ impl Round {
     pub(super) fn recorded(number: u32, effects: &[RecordedEffect]) -> Self {
         let (from, to) = (Track::default(), Track::default());
         let mut round = Self { number, reached: None, why: None, from, to };
-        for effect in effects.iter().filter(|effect| effect.done) {
+        for effect in effects {
             let Some(key) = Key::parse(&effect.intent.key).filter(|key| key.round == number) else {
                 continue;
             };
@@ -142,11 +158,16 @@ impl Round {
             else {
                 continue;
             };
-            round.track_mut(key.side).moved(before, after);
+            let track = round.track_mut(key.side);
+            if effect.done {
+                track.moved(before, after);
+            } else {
+                track.may_have_moved(before, after);
+            }
             match key.leg {
                 Leg::Forward(percent) => round.reached = round.reached.max(Some(percent)),
                 Leg::Back => {
-                    round.track_mut(key.side).back = true;
+                    track.back = effect.done;
                     round.why = serde_json::from_value(effect.intent.after["why"].clone()).ok();
                 }
             }
@@ -207,8 +228,29 @@ mod tests {
         ];
         let round = Round::last(&effects);
         assert_eq!((round.number, round.reached, round.is_over()), (1, Some(50), false));
-        assert_eq!((round.to.original, round.to.left), (Some(weight(1)), Some(weight(50))));
-        assert_eq!((round.from.original, round.from.left), (Some(weight(100)), Some(weight(90))));
+        assert_eq!((round.to.original, round.to.left), (Some(weight(1)), vec![weight(50)]));
+        assert_eq!((round.from.original, round.from.left), (Some(weight(100)), vec![weight(90)]));
+    }
+
+    #[test]
+    fn what_nobody_could_tell_about_is_remembered_as_both() {
+        let in_doubt = |mut effect: RecordedEffect| {
+            effect.done = false;
+            effect
+        };
+        let first = in_doubt(effect(key(1, Leg::Forward(10), Side::To), 1, &json!(weight(10))));
+        let round = Round::last(&[first]);
+        assert_eq!((round.reached, round.to.original), (Some(10), Some(weight(1))));
+        assert_eq!((&round.to.left, round.to.is_in_doubt()), (&vec![weight(1), weight(10)], true));
+        let why = Why { verdict: Shut::Failure, percent: 10, detail: "down".to_owned() };
+        let mut effects = vec![
+            effect(key(1, Leg::Forward(10), Side::To), 1, &json!(weight(10))),
+            in_doubt(effect(key(1, Leg::Back, Side::To), 10, &back_to(weight(1), &why))),
+        ];
+        let going = Round::last(&effects);
+        assert_eq!((going.to.original, going.to.back, going.is_over()), (Some(weight(1)), false, false));
+        effects[1].done = true;
+        assert!(Round::last(&effects).is_over());
     }
 
     #[test]

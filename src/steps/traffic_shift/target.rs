@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::super::{Evidence, FailureClass, Granted, PerformCx, StepCx, StepError, rights};
-use super::story::Side;
+use super::story::{Side, words};
 use crate::azure::{
     ArmError, Azure, Balanced, Balancer, Member, ResourceId, Right, Wait, Weight,
 };
@@ -146,17 +146,17 @@ impl Target<'_> {
                 error.into_step_error(self.attempted, "the change was begun and did not end well")
             })?;
             if now != wanted {
-                return Err(self.foreign(member.as_str(), wanted, now));
+                return Err(self.foreign(member.as_str(), &[wanted], now));
             }
         }
         cx.effects.done(permit, json!(wanted)).await
     }
 
     /// Another hand was at a weight.
-    pub(super) fn foreign(&self, what: &str, left: Weight, found: Weight) -> StepError {
+    pub(super) fn foreign(&self, what: &str, left: &[Weight], found: Weight) -> StepError {
         let known = "the weights were changed by another hand; nothing was overwritten";
         StepError::new(FailureClass::Drift, "MIG0234", self.attempted, known)
-            .cause(format!("{what}: we left {left}"))
+            .cause(format!("{what}: we left {}", words(left)))
             .cause(format!("{what}: found {found}"))
             .hint("find out who changed them and why, and decide by hand what they shall be")
     }

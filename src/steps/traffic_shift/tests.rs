@@ -70,6 +70,24 @@ async fn traffic_goes_over_step_by_step_and_comes_back_exactly() {
 }
 
 #[tokio::test]
+async fn a_first_write_that_nobody_could_tell_about_is_taken_up_and_taken_back() {
+    let sandbox = SandboxBench::start().await;
+    let with = with(&json!([50]), &json!({}));
+    let lost = sandbox.step("traffic.shift", &with);
+    lost.perform().await.expect("shifted");
+    let mut first = lost.effects.recorded().swap_remove(0);
+    first.done = false;
+    let mut bench = sandbox.step("traffic.shift", &with);
+    bench.cx.recorded = vec![first.clone()];
+    let outcome = bench.perform().await.expect("our own weight is no other hand's");
+    assert_eq!(outcome.outputs["previous"]["to"], json!({ "weight": 1, "enabled": false }));
+    let taken_up = bench.effects.recorded();
+    assert_eq!((taken_up[0].intent.key.as_str(), taken_up[0].done), (first.intent.key.as_str(), true));
+    bench.undo(&first).await.expect("restored");
+    assert_eq!(weights(&bench, &with).await[1], "weight 1, disabled");
+}
+
+#[tokio::test]
 async fn what_another_hand_changed_stays() {
     let sandbox = SandboxBench::start().await;
     let own = with(&json!([50]), &json!({}));

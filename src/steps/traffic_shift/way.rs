@@ -62,7 +62,7 @@ impl With {
         for side in [Side::To, Side::From] {
             let (_, now) = pair.side(side);
             let wanted = Self::wanted(percent, side, *now);
-            if *now != wanted {
+            if *now != wanted || round.track(side).is_in_doubt() {
                 let key = Key { round: round.number, leg: Leg::Forward(percent), side }.text();
                 target.weigh(cx, key, pair.side(side), wanted, json!(wanted)).await?;
                 round.track_mut(side).moved(*now, wanted);
