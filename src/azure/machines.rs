@@ -19,10 +19,8 @@ fn api_of(id: &ResourceId) -> &'static str {
 /// How something of Microsoft.Compute is to stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ComputeState<'a> {
-    /// A machine that runs.
-    Running,
-    /// A machine that is stopped and has given its compute back.
-    Deallocated,
+    /// A machine of that power. What is not known is never as wanted.
+    Power(Power),
     /// A complete snapshot of this disk.
     SnapshotOf(&'a str),
     /// Not there.
@@ -113,16 +111,18 @@ impl Azure {
         id: &ResourceId,
         wanted: ComputeState<'_>,
     ) -> Result<bool, ArmError> {
-        let power = match wanted {
-            ComputeState::Running => Power::Running,
-            ComputeState::Deallocated => Power::Deallocated,
+        Ok(match wanted {
+            ComputeState::Power(Power::Unknown) => false,
+            ComputeState::Power(power) => {
+                let machine = self.virtual_machine(wait, id).await?;
+                machine.is_some_and(|machine| machine.power == power)
+            }
             ComputeState::SnapshotOf(disk) => {
                 let body = self.get(wait, id, api_of(id)).await?;
-                return Ok(body.is_some_and(|body| is_complete(&body, disk)));
+                body.is_some_and(|body| is_complete(&body, disk))
             }
-            ComputeState::Gone => return Ok(self.get(wait, id, api_of(id)).await?.is_none()),
-        };
-        Ok(self.virtual_machine(wait, id).await?.is_some_and(|machine| machine.power == power))
+            ComputeState::Gone => self.get(wait, id, api_of(id)).await?.is_none(),
+        })
     }
 
     /// `deallocate` or `start`.

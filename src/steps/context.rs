@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::azure::{Azure, Wait};
+use crate::azure::{Accepted, ArmError, Azure, Wait};
 use crate::clock::{Busy, Clock, Hold};
 use crate::database::DatabaseError;
 use crate::database::postgres::Server;
@@ -199,6 +199,49 @@ impl PerformCx<'_> {
                 Err(error)
             }
         }
+    }
+}
+
+/// How far a change came that its service carries out by itself.
+#[derive(Debug)]
+pub enum Begun {
+    /// An earlier attempt did it; with the state observed then.
+    Before(Value),
+    /// The service has accepted it.
+    Now(EffectPermit, Accepted),
+}
+
+impl PerformCx<'_> {
+    /// Begins a change that its service carries out by itself: declares `intent`; unless it is done already, sends it and
+    /// journals where to ask how it goes. A refusal by the service changed nothing, and `known` says what is known then.
+    ///
+    /// Once it is accepted only the target can say that nothing happened: whoever follows it journals `done`, or leaves
+    /// the effect in doubt to the probe. An operation that ended badly may have done a part.
+    pub async fn begin(
+        &mut self,
+        intent: Intent,
+        (attempted, known): (&str, &str),
+        start: impl AsyncFnOnce(&mut PerformCx<'_>, &EffectPermit) -> Result<Accepted, ArmError>,
+    ) -> Result<Begun, StepError> {
+        let permit = match self.effects.intend(intent).await? {
+            Granted::AlreadyDone(observed) => return Ok(Begun::Before(observed)),
+            Granted::Permit(permit) => permit,
+        };
+        let accepted = match start(self, &permit).await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !error.outcome_unknown() {
+                    self.effects.not_done(permit, &error.to_string()).await?;
+                }
+                return Err(error.into_step_error(attempted, known));
+            }
+        };
+        let sent = Sent {
+            operation_url: accepted.operation_url.clone(),
+            request_id: Some(accepted.request_id.clone()),
+        };
+        self.effects.sent(&permit, sent).await?;
+        Ok(Begun::Now(permit, accepted))
     }
 }
 

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Change, Evidence, FailureClass, Granted, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
+    Begun, Change, Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
 };
 use crate::azure::{Accepted, ArmError, ComputeState, Power, ResourceId, VirtualMachine, Wait};
 use crate::journal::EffectPermit;
 use crate::plan::{Class, KindSpec, Role};
-use crate::run::{Intent, RecordedEffect, Repeat, Sent, StepId, Undo, Verdict};
+use crate::run::{Intent, RecordedEffect, Repeat, StepId, Undo, Verdict};
 
 /// Parameters of `decommission`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -244,48 +244,31 @@ impl With {
     /// One change from intent to proof.
     async fn carry_out(&self, cx: &mut PerformCx<'_>, intent: Intent, id: &ResourceId) -> Result<(), StepError> {
         let act = Act::named(&intent.verb).expect("an intent of this kind");
-        let after = intent.after.clone();
-        let attempted = format!("{} {}", act.verb(), name_of(id.as_str()));
-        let Granted::Permit(permit) = cx.effects.intend(intent).await? else { return Ok(()) };
+        let (after, name) = (intent.after.clone(), name_of(id.as_str()));
+        let (attempted, known) = (format!("{} {name}", act.verb()), format!("{name} was left as it was"));
         let azure = cx.read.world.azure.clone();
         let stands = azure.compute_stands(&mut cx.wait(), id, act.wanted(&after)).await;
-        match stands {
-            Ok(true) => return cx.effects.done(permit, json!({ "already": true })).await,
-            Ok(false) => {}
-            Err(error) => {
-                cx.effects.not_done(permit, &error.to_string()).await?;
-                return Err(error.into_step_error(attempted, UNCHANGED));
-            }
+        if stands.map_err(|error| error.into_step_error(&attempted, &known))? {
+            return cx.change(intent, async |_| Ok(json!({ "already": true }))).await.map(drop);
         }
-        let started = start(cx, &permit, (act, id, &after)).await;
-        let ended = match started {
-            Ok(accepted) => {
-                let request_id = Some(accepted.request_id.clone());
-                let sent = Sent { operation_url: accepted.operation_url.clone(), request_id };
-                cx.effects.sent(&permit, sent).await?;
-                azure.finish_compute(&mut cx.wait(), accepted, id).await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
-            if !error.outcome_unknown() {
-                cx.effects.not_done(permit, &error.to_string()).await?;
-            }
-            return Err(error.into_step_error(attempted, UNCHANGED));
-        }
+        let begun = cx.begin(intent, (&attempted, &known), async |cx, permit| {
+            start(cx, permit, (act, id, &after)).await
+        });
+        let Begun::Now(permit, accepted) = begun.await? else { return Ok(()) };
+        // What does not end well from here on stays in doubt, and is settled by the probe.
+        azure.finish_compute(&mut cx.wait(), accepted, id).await.map_err(|error| {
+            error.into_step_error(&attempted, "the operation was begun and did not end well")
+        })?;
         let proved = azure.compute_stands(&mut cx.wait(), id, act.wanted(&after)).await;
-        match proved {
-            Ok(true) => cx.effects.done(permit, json!({ "proved": true })).await,
-            Ok(false) => {
-                let known = "the operation ended well, and the target does not show it";
-                let error = StepError::new(FailureClass::Failed, "MIG0463", attempted, known);
-                cx.effects.not_done(permit, &error.to_string()).await?;
-                Err(error.hint("look at it in Azure, then `migrate resume`"))
-            }
-            Err(error) => {
-                Err(error.into_step_error(attempted, "the operation ended; its result could not be read"))
-            }
+        let proved = proved.map_err(|error| {
+            error.into_step_error(&attempted, "the operation ended; its result could not be read")
+        })?;
+        if !proved {
+            let known = "the operation ended well, and the target does not show it";
+            let error = StepError::new(FailureClass::Failed, "MIG0463", attempted, known);
+            return Err(error.hint("look at it in Azure, then `migrate resume`"));
         }
+        cx.effects.done(permit, json!({ "proved": true })).await
     }
 }
 
@@ -313,10 +296,22 @@ impl Act {
     /// How the target must stand once it is done.
     fn wanted(self, after: &Value) -> ComputeState<'_> {
         match self {
-            Self::Deallocate => ComputeState::Deallocated,
-            Self::Start => ComputeState::Running,
+            Self::Deallocate => ComputeState::Power(Power::Deallocated),
+            Self::Start => ComputeState::Power(Power::Running),
             Self::Snapshot => ComputeState::SnapshotOf(after["of"].as_str().unwrap_or_default()),
             Self::Delete => ComputeState::Gone,
+        }
+    }
+
+    /// How it stood before; none where all that is not as wanted stands as before.
+    fn stood(self, before: &Value) -> Option<ComputeState<'_>> {
+        match self {
+            Self::Deallocate | Self::Start => {
+                let power = Power::deserialize(&before["power"]);
+                Some(ComputeState::Power(power.unwrap_or(Power::Unknown)))
+            }
+            Self::Snapshot => Some(ComputeState::Gone),
+            Self::Delete => None,
         }
     }
 }
@@ -384,8 +379,14 @@ impl Step for With {
             return unknown(error);
         }
         match azure.compute_stands(&mut wait, &id, act.wanted(&effect.intent.after)).await {
-            Ok(true) => Verdict::Done { observed: json!({ "proved": true }) },
-            Ok(false) => Verdict::NotDone,
+            Ok(true) => return Verdict::Done { observed: json!({ "proved": true }) },
+            Ok(false) => {}
+            Err(error) => return unknown(error),
+        }
+        let Some(before) = act.stood(&effect.intent.before) else { return Verdict::NotDone };
+        match azure.compute_stands(&mut wait, &id, before).await {
+            Ok(true) => Verdict::NotDone,
+            Ok(false) => Verdict::Unknown { evidence: format!("{id} stands neither as before nor as wanted") },
             Err(error) => unknown(error),
         }
     }
@@ -406,3 +407,6 @@ impl Step for With {
         self.carry_out(cx, intent, &id).await
     }
 }
+
+#[cfg(test)]
+mod tests;

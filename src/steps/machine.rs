@@ -11,15 +11,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Evidence, FailureClass, Granted, PerformCx, StepCx, StepError};
+use super::{Begun, Evidence, FailureClass, PerformCx, StepCx, StepError};
 use crate::azure::{
-    Accepted, ArmError, Health, Job, JobEnd, MigrationItemId, Power, ReplicationItem, ResourceId,
-    VirtualMachine, Wait,
+    Accepted, ArmError, Health, Job, JobEnd, MigrationItemId, Power, ReplicationItem,
+    ResourceId, VirtualMachine, Wait,
 };
 use crate::clock::since;
 use crate::journal::EffectPermit;
 use crate::plan::Span;
-use crate::run::{Intent, RecordedEffect, Sent, Verdict};
+use crate::run::{Intent, RecordedEffect, Verdict};
 
 /// Name of the condition that a test was made.
 const TESTED: &str = "test migration";
@@ -271,24 +271,10 @@ pub(super) async fn carry_out(
     (intent, attempted): (Intent, &str),
     start: impl AsyncFnOnce(&mut PerformCx<'_>, &EffectPermit) -> Result<Accepted, ArmError>,
 ) -> Result<Carried, StepError> {
-    let permit = match cx.effects.intend(intent).await? {
-        Granted::AlreadyDone(observed) => return Ok(Carried::Before(Ended::of(&observed))),
-        Granted::Permit(permit) => permit,
+    let (permit, accepted) = match cx.begin(intent, (attempted, "nothing was changed"), start).await? {
+        Begun::Before(observed) => return Ok(Carried::Before(Ended::of(&observed))),
+        Begun::Now(permit, accepted) => (permit, accepted),
     };
-    let accepted = match start(cx, &permit).await {
-        Ok(accepted) => accepted,
-        Err(error) => {
-            if !error.outcome_unknown() {
-                cx.effects.not_done(permit, &error.to_string()).await?;
-            }
-            return Err(error.into_step_error(attempted, "nothing was changed"));
-        }
-    };
-    let sent = Sent {
-        operation_url: accepted.operation_url.clone(),
-        request_id: Some(accepted.request_id.clone()),
-    };
-    cx.effects.sent(&permit, sent).await?;
     let (azure, id) = (cx.read.world.azure.clone(), machine.id());
     let known = "the operation was started; how it stands could not be read";
     let unread = |error: ArmError| error.into_step_error(attempted, known);

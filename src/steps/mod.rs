@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use context::{Effects, Granted, PerformCx, Progress, StepCx, World};
+pub use context::{Begun, Effects, Granted, PerformCx, Progress, StepCx, World};
 
 use crate::plan::{Catalogue, KindSpec};
 pub use crate::run::{

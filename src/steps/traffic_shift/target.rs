@@ -4,12 +4,12 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Evidence, FailureClass, Granted, PerformCx, StepCx, StepError, rights};
+use super::super::{Begun, Evidence, FailureClass, PerformCx, StepCx, StepError, rights};
 use super::story::{Side, words};
 use crate::azure::{
     ArmError, Azure, Balanced, Balancer, Member, ResourceId, Right, Wait, Weight,
 };
-use crate::run::{Intent, RecordedEffect, Repeat, Sent, Undo, Verdict};
+use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
 
 /// Both change by absolute values, compared first: the same again is harmless.
 const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
@@ -121,33 +121,22 @@ impl Target<'_> {
         after: Value,
     ) -> Result<(), StepError> {
         let intent = Intent::new(key, member.as_str(), "weigh", CLASSES, json!(before), after);
-        let Granted::Permit(permit) = cx.effects.intend(intent).await? else { return Ok(()) };
-        if *before != wanted {
-            let (azure, balancer) = (self.azure, self.balancer);
-            let change = (*before, wanted);
-            let begun = azure.weigh(&mut cx.wait(), &permit, balancer, member, change).await;
-            let accepted = match begun {
-                Ok(accepted) => accepted,
-                Err(error) if error.outcome_unknown() => return Err(self.failed(error)),
-                Err(error) => {
-                    cx.effects.not_done(permit, &error.to_string()).await?;
-                    return Err(error.into_step_error(self.attempted, "nothing was overwritten"));
-                }
-            };
-            let url = accepted.operation_url.as_deref();
-            if url.is_some() {
-                let request_id = Some(accepted.request_id.clone());
-                let sent = Sent { operation_url: accepted.operation_url.clone(), request_id };
-                cx.effects.sent(&permit, sent).await?;
-            }
-            // What does not end well from here on stays in doubt, and is settled by the probe.
-            let now = azure.weighed(&mut cx.wait(), balancer, member, url).await;
-            let now = now.map_err(|error| {
-                error.into_step_error(self.attempted, "the change was begun and did not end well")
-            })?;
-            if now != wanted {
-                return Err(self.foreign(member.as_str(), &[wanted], now));
-            }
+        if *before == wanted {
+            return cx.change(intent, async |_| Ok(json!(wanted))).await.map(drop);
+        }
+        let (azure, balancer) = (self.azure, self.balancer);
+        let begun = cx.begin(intent, (self.attempted, "nothing was overwritten"), async |cx, permit| {
+            azure.weigh(&mut cx.wait(), permit, balancer, member, (*before, wanted)).await
+        });
+        let Begun::Now(permit, accepted) = begun.await? else { return Ok(()) };
+        // What does not end well from here on stays in doubt, and is settled by the probe.
+        let url = accepted.operation_url.as_deref();
+        let now = azure.weighed(&mut cx.wait(), balancer, member, url).await;
+        let now = now.map_err(|error| {
+            error.into_step_error(self.attempted, "the change was begun and did not end well")
+        })?;
+        if now != wanted {
+            return Err(self.foreign(member.as_str(), &[wanted], now));
         }
         cx.effects.done(permit, json!(wanted)).await
     }

@@ -57,7 +57,8 @@ async fn traffic_goes_over_step_by_step_and_comes_back_exactly() {
         let steps = ["shift-1/10/to", "shift-1/10/from", "shift-1/100/to", "shift-1/100/from"];
         assert_eq!(keys, steps);
         for effect in &effects {
-            assert_eq!(effect.sent.is_some(), with["traffic_manager"].is_null(), "an operation");
+            let sent = effect.sent.as_ref().expect("a request");
+            assert_eq!(sent.operation_url.is_some(), with["traffic_manager"].is_null(), "an operation");
         }
         let last = effects.last().expect("an effect");
         let verdict = bench.step().probe(&bench.cx, last).await;
