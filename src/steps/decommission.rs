@@ -47,8 +47,8 @@ const DOCS: &str = "\
 Retires each machine as far as `until` says: `deallocated`, then a proved `snapshot` of each of its disks, then `deleted` with its \
 disks. A dry run shows everything that would be stopped, made and deleted.\n\n\
 `deleted` needs `approval`, the id of an `approval` step that was answered in this run before; without its yes nothing is done. A \
-machine is deleted only when every one of its disks has a snapshot that says it is complete and of that disk. Network cards, \
-addresses and whatever else hangs on a machine stay.\n\n\
+machine is deleted only when it stands still and every one of its disks has a snapshot that says it is complete and of that \
+disk, read right before. Network cards, addresses and whatever else hangs on a machine stay.\n\n\
 A rollback starts deallocated machines again; snapshots stay. What was deleted is listed with the snapshots to make it from by \
 hand.\n\n\
 Needs `Microsoft.Compute/virtualMachines/*`, `disks/delete` and `snapshots/write`. Outputs: `snapshots` (ids).";
@@ -117,16 +117,30 @@ impl Act {
     }
 }
 
+/// A disk, and the snapshot that is kept of it.
+struct Disk {
+    id: ResourceId,
+    snapshot: ResourceId,
+}
+
+impl Disk {
+    fn parse(id: &str) -> Result<Self, ArmError> {
+        let id = ResourceId::parse(id)?;
+        Ok(Self { snapshot: snapshot_of(&id)?, id })
+    }
+}
+
 /// A machine to retire.
 struct Machine {
     id: ResourceId,
     /// As the first attempt found it.
     first: VirtualMachine,
+    disks: Vec<Disk>,
 }
 
 impl Machine {
-    fn disks(&self) -> Result<Vec<ResourceId>, ArmError> {
-        self.first.disks.iter().map(|disk| ResourceId::parse(disk)).collect()
+    fn name(&self) -> &str {
+        name_of(self.id.as_str())
     }
 }
 
@@ -167,7 +181,8 @@ impl With {
                 let error = StepError::new(FailureClass::Refused, "MIG0462", self.attempted(), known);
                 return Err(error.hint("correct `machines` in the runbook"));
             };
-            found.push(Machine { id, first });
+            let disks = first.disks.iter().map(|disk| Disk::parse(disk)).collect::<Result<_, _>>();
+            found.push(Machine { id, disks: disks.map_err(|error| self.failed(error))?, first });
         }
         Ok(found)
     }
@@ -194,44 +209,76 @@ impl With {
     }
 
     async fn retire(&self, cx: &mut PerformCx<'_>, machine: &Machine) -> Result<Vec<Evidence>, StepError> {
-        let failed = |error: ArmError| self.failed(error);
-        let disks = machine.disks().map_err(failed)?;
-        let mut evidence = vec![self.deallocate(cx, machine).await?];
+        self.deallocate(cx, machine).await?;
         if self.until >= Until::Snapshot {
-            for disk in &disks {
-                evidence.push(self.snapshot(cx, machine, disk).await?);
+            for disk in &machine.disks {
+                self.snapshot(cx, machine, disk).await?;
             }
         }
+        let mut evidence = self.proved(cx, machine).await?;
         if self.until == Until::Deleted {
-            let kept: Vec<_> = disks.iter().map(snapshot_of).collect::<Result<_, _>>().map_err(failed)?;
-            let names = kept.iter().map(|id| name_of(id.as_str())).collect::<Vec<_>>().join(", ");
-            let again = format!("make {} anew from {names}", name_of(machine.id.as_str()));
+            let kept = machine.disks.iter().map(|disk| name_of(disk.snapshot.as_str()));
+            let names = kept.collect::<Vec<_>>().join(", ");
+            let again = format!("make {} anew from {names}", machine.name());
             self.delete(cx, &machine.id, &again).await?;
-            for disk in &disks {
-                self.delete(cx, disk, &again).await?;
+            for disk in &machine.disks {
+                self.delete(cx, &disk.id, &again).await?;
             }
-            evidence.push(proof(&machine.id, "gone", format!("{} disks with it; kept: {names}", disks.len())));
+            let detail = format!("{} disks with it; kept: {names}", machine.disks.len());
+            evidence.push(proof(&machine.id, "gone", detail));
         }
         Ok(evidence)
     }
 
-    async fn deallocate(&self, cx: &mut PerformCx<'_>, machine: &Machine) -> Result<Evidence, StepError> {
+    async fn deallocate(&self, cx: &mut PerformCx<'_>, machine: &Machine) -> Result<(), StepError> {
         let classes = (Repeat::Repeatable, Undo::Restores);
         let mut after = machine.first.clone();
         after.power = Power::Deallocated;
         let (before, after) = (json!(machine.first), json!(after));
-        let intent = Intent::new(key(Act::Deallocate, &machine.id), machine.id.as_str(), Act::Deallocate.verb(), classes, before, after);
-        self.carry_out(cx, intent, &machine.id).await?;
-        Ok(proof(&machine.id, "deallocated", String::new()))
+        let (id, act) = (&machine.id, Act::Deallocate);
+        let intent = Intent::new(key(act, id), id.as_str(), act.verb(), classes, before, after);
+        self.carry_out(cx, intent, id).await
     }
 
-    async fn snapshot(&self, cx: &mut PerformCx<'_>, machine: &Machine, disk: &ResourceId) -> Result<Evidence, StepError> {
-        let id = snapshot_of(disk).map_err(|error| self.failed(error))?;
+    async fn snapshot(&self, cx: &mut PerformCx<'_>, machine: &Machine, disk: &Disk) -> Result<(), StepError> {
+        let (id, act) = (&disk.snapshot, Act::Snapshot);
         let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
-        let after = json!({ "of": disk, "location": machine.first.location });
-        let intent = Intent::new(key(Act::Snapshot, &id), id.as_str(), Act::Snapshot.verb(), classes, Value::Null, after);
-        self.carry_out(cx, intent, &id).await?;
-        Ok(proof(&id, "complete", format!("of {}", name_of(disk.as_str()))))
+        let after = json!({ "of": disk.id, "location": machine.first.location });
+        let intent = Intent::new(key(act, id), id.as_str(), act.verb(), classes, Value::Null, after);
+        self.carry_out(cx, intent, id).await
+    }
+
+    /// What stands now, read anew: what an earlier attempt saw is no proof, and nothing is deleted on it.
+    async fn proved(&self, cx: &mut PerformCx<'_>, machine: &Machine) -> Result<Vec<Evidence>, StepError> {
+        let azure = cx.read.world.azure.clone();
+        let unread = |error: ArmError| {
+            let known = format!("how it stands could not be read; nothing more was done to {}", machine.name());
+            error.into_step_error(self.attempted(), known)
+        };
+        let mut wanted = Vec::new();
+        // An earlier attempt may have come as far as its disks.
+        let gone = self.until == Until::Deleted
+            && azure.compute_stands(&mut cx.wait(), &machine.id, ComputeState::Gone).await.map_err(unread)?;
+        if !gone {
+            wanted.push((&machine.id, ComputeState::Power(Power::Deallocated), "deallocated", String::new()));
+        }
+        for disk in machine.disks.iter().filter(|_| self.until >= Until::Snapshot) {
+            let (of, detail) = (disk.id.as_str(), format!("of {}", name_of(disk.id.as_str())));
+            wanted.push((&disk.snapshot, ComputeState::SnapshotOf(of), "complete", detail));
+        }
+        let mut evidence = Vec::new();
+        for (id, state, verdict, detail) in wanted {
+            if !azure.compute_stands(&mut cx.wait(), id, state).await.map_err(unread)? {
+                let id = name_of(id.as_str());
+                let known = format!("{id} is not {verdict}; nothing more was done to {}", machine.name());
+                let error = StepError::new(FailureClass::Refused, "MIG0463", self.attempted(), known);
+                return Err(error
+                    .cause("it was, and another hand changed it since")
+                    .hint("find out who changed it and why; make it so again by hand, then `migrate resume`"));
+            }
+            evidence.push(proof(id, verdict, detail));
+        }
+        Ok(evidence)
     }
 
     async fn delete(&self, cx: &mut PerformCx<'_>, id: &ResourceId, again: &str) -> Result<(), StepError> {
@@ -334,14 +381,14 @@ impl Step for With {
             after: after.map(str::to_owned),
         };
         for machine in self.found(cx, &mut cx.wait()).await? {
-            let disks = machine.disks().map_err(|error| self.failed(error))?;
             let power = json!(machine.first.power);
             changes.push(change(machine.id.as_str(), "deallocate", power.as_str(), Some("deallocated")));
-            for disk in disks.iter().filter(|_| self.until >= Until::Snapshot) {
-                let id = snapshot_of(disk).map_err(|error| self.failed(error))?;
-                changes.push(change(id.as_str(), "create", None, Some(&format!("snapshot of {}", name_of(disk.as_str())))));
+            for Disk { id, snapshot } in machine.disks.iter().filter(|_| self.until >= Until::Snapshot) {
+                let after = format!("snapshot of {}", name_of(id.as_str()));
+                changes.push(change(snapshot.as_str(), "create", None, Some(&after)));
             }
-            let goes = std::iter::once(&machine.id).chain(&disks).filter(|_| self.until == Until::Deleted);
+            let disks = machine.disks.iter().map(|disk| &disk.id);
+            let goes = std::iter::once(&machine.id).chain(disks).filter(|_| self.until == Until::Deleted);
             changes.extend(goes.map(|id| change(id.as_str(), "delete", Some("there"), None)));
         }
         Ok(Preview { changes, readings: Vec::new() })
@@ -354,10 +401,8 @@ impl Step for With {
         let (mut evidence, mut snapshots) = (Vec::new(), Vec::new());
         for machine in &machines {
             evidence.extend(self.retire(cx, machine).await?);
-            let disks = machine.disks().map_err(|error| self.failed(error))?;
-            for disk in disks.iter().filter(|_| self.until >= Until::Snapshot) {
-                snapshots.push(snapshot_of(disk).map_err(|error| self.failed(error))?);
-            }
+            let kept = machine.disks.iter().filter(|_| self.until >= Until::Snapshot);
+            snapshots.extend(kept.map(|disk| &disk.snapshot));
         }
         Ok(Outcome { outputs: [("snapshots".to_owned(), json!(snapshots))].into(), evidence })
     }

@@ -1,9 +1,12 @@
-//! Against scripted answers of operations that go wrong.
+//! Against a sandbox in which another hand is at work, and against scripted answers of operations that go wrong.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::RecordedEffect;
-use super::super::testing::Bench;
+use super::super::testing::{Bench, SandboxBench};
+use super::super::{Outputs, RecordedEffect};
 use super::*;
 use crate::azure::testing::{Answer, Script, azure};
 
@@ -11,6 +14,60 @@ const COMPUTE: &str = "/subscriptions/00000000-0000-0000-0000-00000000c0de/resou
 
 fn old() -> ResourceId {
     ResourceId::parse(&format!("{COMPUTE}/virtualMachines/crm-old")).expect("an id")
+}
+
+fn with(until: &str) -> Value {
+    json!({ "machines": [old()], "until": until, "approval": "sign-off" })
+}
+
+/// A step whose deletion is signed off.
+fn bench(sandbox: &SandboxBench, until: &str) -> Bench {
+    let mut bench = sandbox.step("decommission", &with(until));
+    let approval = json!({
+        "id": "sign-off", "stage": "release", "uses": "approval", "with": {}, "after": [],
+        "retry": { "attempts": 1, "backoff": 0.0 }, "class": "check", "repeat": "repeatable",
+        "undo": "leaves_in_place", "source": ["runbook.yaml", 1],
+    });
+    bench.plan_step(serde_json::from_value(approval).expect("a step"));
+    let answered = (StepId::new("sign-off"), Outputs::default());
+    bench.cx.outputs = Arc::new(BTreeMap::from([answered]));
+    bench
+}
+
+/// Another hand starts, stops or deletes something.
+async fn another_hand(bench: &Bench, verb: &str, id: &ResourceId) {
+    let (azure, permit) = (&bench.cx.world.azure, EffectPermit::for_test(verb));
+    let mut wait = bench.cx.wait();
+    let accepted = match verb {
+        "delete" => azure.delete_compute(&mut wait, &permit, id).await,
+        power => azure.set_power(&mut wait, &permit, id, power).await,
+    };
+    azure.finish_compute(&mut wait, accepted.expect("accepted"), id).await.expect("done");
+}
+
+async fn power(bench: &Bench) -> Option<Power> {
+    let found = bench.cx.world.azure.virtual_machine(&mut bench.cx.wait(), &old()).await;
+    found.expect("read").map(|machine| machine.power)
+}
+
+#[tokio::test]
+async fn what_an_earlier_attempt_proved_is_read_again_before_anything_is_deleted() {
+    let sandbox = SandboxBench::start().await;
+    let snapshot = ResourceId::parse(&format!("{COMPUTE}/snapshots/crm-old-disk-retired")).expect("an id");
+    let keeping = bench(&sandbox, "snapshot");
+    keeping.perform().await.expect("stopped and kept");
+    let mut deleting = bench(&sandbox, "deleted");
+    deleting.effects = keeping.effects;
+    deleting.next_attempt();
+    another_hand(&deleting, "start", &old()).await;
+    let error = deleting.perform().await.expect_err("it runs again");
+    assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, "MIG0463"), "{error}");
+    assert!(error.known.contains("crm-old is not deallocated"), "{error}");
+    another_hand(&deleting, "deallocate", &old()).await;
+    another_hand(&deleting, "delete", &snapshot).await;
+    let error = deleting.perform().await.expect_err("nothing is kept");
+    assert!(error.known.contains("crm-old-disk-retired is not complete"), "{error}");
+    assert_eq!(power(&deleting).await, Some(Power::Deallocated), "and it is still there");
 }
 
 fn ok(body: &Value) -> Answer {
