@@ -49,7 +49,7 @@ disks. A dry run shows everything that would be stopped, made and deleted.\n\n\
 `deleted` needs `approval`, the id of an `approval` step that was answered in this run before; without its yes nothing is done. A \
 machine is deleted only when it stands still and every one of its disks has a snapshot that says it is complete and of that \
 disk, read right before. Network cards, addresses and whatever else hangs on a machine stay.\n\n\
-A rollback starts deallocated machines again; snapshots stay. What was deleted is listed with the snapshots to make it from by \
+A rollback starts machines again that ran before, and leaves others as they are; snapshots stay. What was deleted is listed with the snapshots to make it from by \
 hand.\n\n\
 Needs `Microsoft.Compute/virtualMachines/*`, `disks/delete` and `snapshots/write`. Outputs: `snapshots` (ids).";
 
@@ -181,6 +181,11 @@ impl With {
                 let error = StepError::new(FailureClass::Refused, "MIG0462", self.attempted(), known);
                 return Err(error.hint("correct `machines` in the runbook"));
             };
+            if first.power == Power::Unknown {
+                let known = format!("whether {id} runs can not be told; {UNCHANGED}");
+                let error = StepError::new(FailureClass::Refused, "MIG0464", self.attempted(), known);
+                return Err(error.hint("wait until it has started or stopped, then `migrate resume`").retryable());
+            }
             let disks = first.disks.iter().map(|disk| Disk::parse(disk)).collect::<Result<_, _>>();
             found.push(Machine { id, disks: disks.map_err(|error| self.failed(error))?, first });
         }
@@ -441,14 +446,15 @@ impl Step for With {
         cx: &mut PerformCx<'_>,
         effect: &RecordedEffect,
     ) -> Result<(), StepError> {
+        if effect.intent.before["power"] != json!(Power::Running) {
+            // One that did not run before is left as it is, whatever somebody did with it since.
+            return Ok(());
+        }
         let id = ResourceId::parse(&effect.intent.target).map_err(|error| self.failed(error))?;
         let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
         let (before, after) = (effect.intent.after.clone(), effect.intent.before.clone());
-        let ran = after["power"] == json!(Power::Running);
-        // One that did not run before is left as it is.
-        let act = if ran { Act::Start } else { Act::Deallocate };
         let key = format!("undo:{}", effect.intent.key);
-        let intent = Intent::new(key, id.as_str(), act.verb(), classes, before, after);
+        let intent = Intent::new(key, id.as_str(), Act::Start.verb(), classes, before, after);
         self.carry_out(cx, intent, &id).await
     }
 }

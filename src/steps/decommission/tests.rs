@@ -70,6 +70,17 @@ async fn what_an_earlier_attempt_proved_is_read_again_before_anything_is_deleted
     assert_eq!(power(&deleting).await, Some(Power::Deallocated), "and it is still there");
 }
 
+#[tokio::test]
+async fn a_rollback_leaves_a_machine_that_did_not_run_before_as_it_is() {
+    let sandbox = SandboxBench::start().await;
+    let bench = bench(&sandbox, "deallocated");
+    another_hand(&bench, "deallocate", &old()).await;
+    bench.perform().await.expect("it stands still already");
+    another_hand(&bench, "start", &old()).await;
+    bench.undo(&bench.effects.recorded()[0]).await.expect("nothing to take back");
+    assert_eq!(power(&bench).await, Some(Power::Running));
+}
+
 fn ok(body: &Value) -> Answer {
     Answer::json(200, body)
 }
@@ -89,6 +100,14 @@ fn scripted(answers: impl IntoIterator<Item = Answer>) -> Bench {
     let mut bench = Bench::new("decommission", &json!({ "machines": [old()] }), &json!({}));
     bench.connect(|clock| azure(&Script::new(answers), clock));
     bench
+}
+
+#[tokio::test]
+async fn a_machine_of_which_nobody_knows_whether_it_runs_is_left_alone() {
+    let bench = scripted(machine("starting"));
+    let error = bench.perform().await.expect_err("refused");
+    assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, "MIG0464"), "{error}");
+    assert!(bench.effects.recorded().is_empty());
 }
 
 #[tokio::test]
