@@ -133,6 +133,45 @@ fn a_lost_reply_and_a_service_that_does_not_answer_then_are_not_another_hand() {
     assert_eq!(weights(&lab.world(), "trafficmanagerprofiles"), AT_FIRST);
 }
 
+/// A target that breaks as [`BREAKS`] says and is well again a second after the gate has shut.
+fn breaks_for_a_while() -> String {
+    let whole = Lab::new(&format!("{TINY}{BREAKS}"));
+    whole.run("tests/it/runbooks/shift.yaml", &[]).expect(7);
+    let back = seconds_to(&whole, "source", 3);
+    let breaks = BREAKS.replace("{ path", &format!("{{ for_seconds: {}, path", back + 1));
+    format!("{TINY}{breaks}")
+}
+
+/// Position of the first record that says so, from 1.
+fn record(lab: &Lab, words: &[&str]) -> usize {
+    let journal = lab.journal().expect("a journal");
+    let mut lines = journal.lines();
+    1 + lines.position(|line| words.iter().all(|it| line.contains(it))).expect("such a record")
+}
+
+#[test]
+fn a_gate_that_has_shut_stays_shut_whatever_keeps_the_traffic_from_going_back_at_once() {
+    let scenario = breaks_for_a_while();
+    let refused = format!(
+        "{scenario}faults: [{{ path: externalEndpoints/source, method: PATCH, nth: 3, fault: conflict }}]\n"
+    );
+    let lab = Lab::new(&refused);
+    lab.run("tests/it/runbooks/shift.yaml", &[]).expect(1);
+    assert_eq!(patches(&lab), BACK[..4]);
+    let said = lab.migrate(["resume"]).expect(7).said();
+    assert!(said.contains("failed 3 times in a row at 50 %"), "{said}");
+    assert_eq!(patches(&lab), BACK);
+    // Killed between the intent of going back and its write.
+    let whole = Lab::new(&scenario);
+    whole.run("tests/it/runbooks/shift.yaml", &[]).expect(7);
+    let intent = record(&whole, &["\"intent\"", "\"back-1/from\""]);
+    let killed = Lab::new(&scenario);
+    let point = format!("after-record:{intent}");
+    assert_eq!(killed.run("tests/it/runbooks/shift.yaml", &["--die-at", &point]).code(), None);
+    killed.migrate(["resume"]).expect(7);
+    assert_eq!(patches(&killed), BACK);
+}
+
 /// Kills the failing shift at a point and takes it up again: the same world, every change as often. False where the run
 /// ended before the point.
 fn survives(point: &str, scenario: &str, world: &BTreeMap<String, Value>) -> bool {
@@ -177,6 +216,7 @@ fn killed_anywhere_while_it_goes_there_and_back_it_ends_the_same() {
         }
         calls += 1;
     }
+    assert!(calls > 0, "no call was met");
     println!("killed after {} records and before {calls} calls", records - 1);
 }
 

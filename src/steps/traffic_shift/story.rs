@@ -4,7 +4,7 @@
 //! off in the middle is gone on with, in the direction that it had.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::gate::Shut;
 use crate::azure::Weight;
@@ -28,7 +28,7 @@ impl Side {
     }
 }
 
-/// Why a round went back: kept in the intents of going back, so that a process that takes it up knows.
+/// Why a round goes back: journalled before anything of it goes back, so that whoever takes it up knows the direction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Why {
     pub(super) verdict: Shut,
@@ -117,7 +117,7 @@ pub(super) struct Round {
     pub(super) number: u32,
     /// The last percent with an effect that is in place, or may be.
     pub(super) reached: Option<u8>,
-    /// Set as soon as an effect of going back is recorded.
+    /// Set as soon as its gate has shut.
     pub(super) why: Option<Why>,
     pub(super) from: Track,
     pub(super) to: Track,
@@ -149,6 +149,9 @@ impl Round {
         let (from, to) = (Track::default(), Track::default());
         let mut round = Self { number, reached: None, why: None, from, to };
         for effect in effects {
+            if effect.intent.key == verdict_key(number) {
+                round.why = Why::deserialize(&effect.intent.after).ok();
+            }
             let Some(key) = Key::parse(&effect.intent.key).filter(|key| key.round == number) else {
                 continue;
             };
@@ -166,10 +169,7 @@ impl Round {
             }
             match key.leg {
                 Leg::Forward(percent) => round.reached = round.reached.max(Some(percent)),
-                Leg::Back => {
-                    track.back = effect.done;
-                    round.why = serde_json::from_value(effect.intent.after["why"].clone()).ok();
-                }
+                Leg::Back => track.back = effect.done,
             }
         }
         round
@@ -182,15 +182,18 @@ impl Round {
     }
 }
 
-/// The wanted state of an effect of going back.
-pub(super) fn back_to(original: Weight, why: &Why) -> Value {
-    let mut after = json!(original);
-    after["why"] = json!(why);
-    after
+/// What is done when a gate shuts: its verdict is kept.
+pub(super) const VERDICT: &str = "baseline";
+
+/// Key of the verdict that ends a round.
+pub(super) fn verdict_key(round: u32) -> String {
+    format!("shut-{round}")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::run::{Intent, Repeat, Undo};
 
@@ -205,6 +208,13 @@ mod tests {
         RecordedEffect { intent, sent: None, observed: None, done: true }
     }
 
+    fn verdict(round: u32, why: &Why) -> RecordedEffect {
+        let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+        let key = verdict_key(round);
+        let intent = Intent::new(key, "target", VERDICT, classes, Value::Null, json!(why));
+        RecordedEffect { intent, sent: None, observed: None, done: true }
+    }
+
     const fn key(round: u32, leg: Leg, side: Side) -> Key {
         Key { round, leg, side }
     }
@@ -214,7 +224,7 @@ mod tests {
         for key in [key(1, Leg::Forward(10), Side::To), key(12, Leg::Back, Side::From)] {
             assert_eq!(Key::parse(&key.text()), Some(key));
         }
-        for other in ["undo:x", "shift-1/to", "shift-a/1/to", "back-1/both"] {
+        for other in ["undo:x", "shift-1/to", "shift-a/1/to", "back-1/both", "shut-1"] {
             assert_eq!(Key::parse(other), None, "{other}");
         }
     }
@@ -245,11 +255,12 @@ mod tests {
         let why = Why { verdict: Shut::Failure, percent: 10, detail: "down".to_owned() };
         let mut effects = vec![
             effect(key(1, Leg::Forward(10), Side::To), 1, &json!(weight(10))),
-            in_doubt(effect(key(1, Leg::Back, Side::To), 10, &back_to(weight(1), &why))),
+            verdict(1, &why),
+            in_doubt(effect(key(1, Leg::Back, Side::To), 10, &json!(weight(1)))),
         ];
         let going = Round::last(&effects);
         assert_eq!((going.to.original, going.to.back, going.is_over()), (Some(weight(1)), false, false));
-        effects[1].done = true;
+        effects[2].done = true;
         assert!(Round::last(&effects).is_over());
     }
 
@@ -259,11 +270,13 @@ mod tests {
         let mut effects = vec![
             effect(key(1, Leg::Forward(10), Side::To), 1, &json!(weight(10))),
             effect(key(1, Leg::Forward(10), Side::From), 100, &json!(weight(90))),
-            effect(key(1, Leg::Back, Side::From), 90, &back_to(weight(100), &why)),
+            verdict(1, &why),
         ];
-        let half = Round::last(&effects);
-        assert_eq!((half.why.as_ref(), half.is_over()), (Some(&why), false));
-        effects.push(effect(key(1, Leg::Back, Side::To), 10, &back_to(weight(1), &why)));
+        let shut = Round::last(&effects);
+        assert_eq!((shut.why.as_ref(), shut.is_over()), (Some(&why), false));
+        effects.push(effect(key(1, Leg::Back, Side::From), 90, &json!(weight(100))));
+        assert!(!Round::last(&effects).is_over());
+        effects.push(effect(key(1, Leg::Back, Side::To), 10, &json!(weight(1))));
         assert!(Round::last(&effects).is_over());
         effects.push(effect(key(2, Leg::Forward(10), Side::To), 1, &json!(weight(10))));
         let second = Round::last(&effects);

@@ -111,16 +111,15 @@ impl Target<'_> {
         Ok(proved)
     }
 
-    /// Gives one side another weight. `after` is the intent's wanted state: `wanted`, perhaps with a reason.
+    /// Gives one side another weight.
     pub(super) async fn weigh(
         &self,
         cx: &mut PerformCx<'_>,
         key: String,
         (member, before): &(ResourceId, Weight),
         wanted: Weight,
-        after: Value,
     ) -> Result<(), StepError> {
-        let intent = Intent::new(key, member.as_str(), "weigh", CLASSES, json!(before), after);
+        let intent = Intent::new(key, member.as_str(), "weigh", CLASSES, json!(before), json!(wanted));
         if *before == wanted {
             return cx.change(intent, async |_| Ok(json!(wanted))).await.map(drop);
         }

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::{Evidence, FailureClass, Outcome, Outputs, PerformCx, StepCx, StepError, fallback};
 use super::With;
 use super::gate::Shut;
-use super::story::{self, Key, Leg, Round, Side, Why};
+use super::story::{Key, Leg, Round, Side, VERDICT, Why, verdict_key};
 use super::target::{Target, UNTOUCHED};
 use super::watch::{evidence, looked, unmoved};
 use crate::azure::{Wait, Weight};
+use crate::run::{Intent, Repeat, Undo};
 
 impl With {
     /// The weights of a step: `from` keeps its own when it is disabled at the end.
@@ -31,19 +32,15 @@ impl With {
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Evidence>, StepError> {
         let rights = target.rights(cx, wait).await?;
-        let refused = |evidence: &Evidence, known: &str| {
-            let known = format!("{known}: {} ({}); {UNTOUCHED}", evidence.detail, evidence.verdict);
-            StepError::new(FailureClass::Refused, "MIG0235", self.attempted(), known).retryable()
-        };
         let fallback = fallback::read(cx, self.fallback.as_deref()).await;
         if self.fallback.is_some() && !fallback.holds {
-            return Err(refused(&fallback, "the way back is not proved")
+            return Err(unproved(target, &fallback, "the way back is not proved")
                 .hint("make the source answer again, then `migrate resume`"));
         }
         let probes = looked(cx, self.without_traffic(), wait).await?;
         let probes: Vec<_> = probes.into_iter().map(evidence).collect();
         if let Some(bad) = probes.iter().find(|probe| !probe.holds) {
-            return Err(refused(bad, &format!("{} is not healthy before any traffic", bad.check))
+            return Err(unproved(target, bad, &format!("{} is not healthy before any traffic", bad.check))
                 .hint("make the target answer, then `migrate resume`"));
         }
         Ok(rights.into_iter().chain([fallback]).chain(probes).collect())
@@ -64,7 +61,7 @@ impl With {
             let wanted = Self::wanted(percent, side, *now);
             if *now != wanted || round.track(side).is_in_doubt() {
                 let key = Key { round: round.number, leg: Leg::Forward(percent), side }.text();
-                target.weigh(cx, key, pair.side(side), wanted, json!(wanted)).await?;
+                target.weigh(cx, key, pair.side(side), wanted).await?;
                 round.track_mut(side).moved(*now, wanted);
             }
         }
@@ -86,8 +83,7 @@ impl With {
             let Some(original) = track.original.filter(|_| !track.back) else { continue };
             cx.progress.say(format!("back: {} to {original}", target.name(side)));
             let key = Key { round: round.number, leg: Leg::Back, side }.text();
-            let after = story::back_to(original, why);
-            target.weigh(cx, key, pair.side(side), original, after).await?;
+            target.weigh(cx, key, pair.side(side), original).await?;
         }
         Ok(self.went_back(round, why))
     }
@@ -125,17 +121,19 @@ impl With {
         if let Some(why) = round.why.clone() {
             return Err(self.back(cx, target, &round, &why).await?);
         }
+        let (read, reached) = (cx.read, round.reached);
         let mut evidence = Vec::new();
-        if round.reached.is_none() {
-            let read = cx.read;
+        if reached.is_none() {
             evidence = self.way_back(read, target, &mut cx.wait()).await?;
         }
-        let reached = round.reached;
         for &percent in self.percent.iter().filter(|it| Some(**it) >= reached) {
             let answers_last = self.forward(cx, target, &mut round, percent).await?;
             match self.gate(cx, target, (&round, percent), answers_last).await? {
                 Ok(healthy) => evidence.push(healthy),
-                Err(why) => return Err(self.back(cx, target, &round, &why).await?),
+                Err(why) => {
+                    keep(cx, target, &round, &why).await?;
+                    return Err(self.back(cx, target, &round, &why).await?);
+                }
             }
         }
         let previous = |side: Side| json!(round.track(side).original);
@@ -145,4 +143,22 @@ impl With {
         ]);
         Ok(Outcome { outputs, evidence })
     }
+}
+
+/// Journals the verdict of a gate before anything goes back on it.
+async fn keep(
+    cx: &mut PerformCx<'_>,
+    target: &Target<'_>,
+    round: &Round,
+    why: &Why,
+) -> Result<(), StepError> {
+    let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+    let (key, of) = (verdict_key(round.number), target.balancer.id().as_str());
+    let intent = Intent::new(key, of, VERDICT, classes, Value::Null, json!(why));
+    cx.change(intent, async |_| Ok(json!(why))).await.map(drop)
+}
+
+fn unproved(target: &Target<'_>, evidence: &Evidence, known: &str) -> StepError {
+    let known = format!("{known}: {} ({}); {}", evidence.detail, evidence.verdict, UNTOUCHED);
+    StepError::new(FailureClass::Refused, "MIG0235", target.attempted, known).retryable()
 }
