@@ -213,7 +213,8 @@ impl With {
 
     fn target<'a>(&'a self, azure: &'a Azure, parts: &'a (Balancer, String)) -> Target<'a> {
         let (balancer, attempted) = parts;
-        Target { azure, balancer, from: &self.from, to: &self.to, attempted }
+        let (from, to, known) = (&self.from, &self.to, UNTOUCHED.to_owned());
+        Target { azure, balancer, from, to, attempted, known }
     }
 }
 
@@ -223,7 +224,7 @@ impl Step for With {
         let azure = &cx.world.azure;
         let parts = self.parts(azure)?;
         let target = self.target(azure, &parts);
-        let pair = target.read(&mut cx.wait()).await?;
+        let pair = target.fit(&mut cx.wait()).await?;
         let mut changes = Vec::new();
         for side in [Side::To, Side::From] {
             let (_, now) = pair.side(side);
@@ -271,7 +272,7 @@ impl Step for With {
         let azure = cx.read.world.azure.clone();
         let parts = self.parts(&azure)?;
         let attempted = format!("restore the weight of {}", self.target(&azure, &parts).name(key.side));
-        let target = Target { attempted: &attempted, ..self.target(&azure, &parts) };
+        let target = Target { attempted: &attempted, ..self.target(&azure, &parts) }.after(&round);
         let weight = |value: &Value| serde_json::from_value::<Weight>(value.clone()).ok();
         let before = weight(&effect.intent.before);
         let Some(original) = track.original.or(before) else {

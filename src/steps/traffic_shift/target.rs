@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::super::{Begun, Evidence, FailureClass, PerformCx, StepCx, StepError, rights};
-use super::story::{Side, words};
+use super::story::{Round, Side, words};
 use crate::azure::{
     ArmError, Azure, Balanced, Balancer, Member, ResourceId, Right, Wait, Weight,
 };
@@ -16,15 +16,18 @@ const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
 pub(super) const UNTOUCHED: &str = "nothing was changed";
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct Target<'a> {
     pub(super) azure: &'a Azure,
     pub(super) balancer: &'a Balancer,
     pub(super) from: &'a str,
     pub(super) to: &'a str,
     pub(super) attempted: &'a str,
+    /// What an error says of the weights.
+    pub(super) known: String,
 }
 
-/// Both members as they were read, fit to be shifted between.
+/// Both members as they were read.
 pub(super) struct Pair {
     pub(super) balanced: Balanced,
     pub(super) from: (ResourceId, Weight),
@@ -48,36 +51,36 @@ impl Target<'_> {
         }
     }
 
-    pub(super) fn failed(&self, error: ArmError) -> StepError {
-        error.into_step_error(self.attempted, UNTOUCHED)
+    /// The same, once a round has moved something: errors say how it left the weights.
+    pub(super) fn after(&self, round: &Round) -> Self {
+        let left = |side: Side| {
+            let left = &round.track(side).left;
+            (!left.is_empty()).then(|| format!("{} at {}", self.name(side), words(left)))
+        };
+        let left: Vec<_> = [Side::From, Side::To].into_iter().filter_map(left).collect();
+        if left.is_empty() {
+            return self.clone();
+        }
+        Self { known: format!("the step has left {}", left.join(" and ")), ..self.clone() }
+    }
+
+    fn failed(&self, error: ArmError) -> StepError {
+        error.into_step_error(self.attempted, &self.known)
     }
 
     fn unfit(&self, why: String) -> StepError {
-        StepError::new(FailureClass::Refused, "MIG0231", self.attempted, UNTOUCHED)
+        StepError::new(FailureClass::Refused, "MIG0231", self.attempted, &self.known)
             .cause(why)
             .hint("correct the runbook or the balancer, then `migrate resume`")
     }
 
-    /// What the service holds now, if weights between these two decide about all of the traffic.
+    /// What the service holds of both now.
     pub(super) async fn read(&self, wait: &mut Wait<'_>) -> Result<Pair, StepError> {
         let name = self.balancer.name();
         let balanced = self.azure.balanced(wait, self.balancer).await;
         let balanced = balanced
             .map_err(|error| self.failed(error))?
             .ok_or_else(|| self.unfit(format!("{} does not exist", self.balancer.id())))?;
-        if let Some(why) = &balanced.not_weighted {
-            return Err(self.unfit(format!("{name}: {why}")));
-        }
-        let own = |member: &Member| {
-            [self.from, self.to].iter().any(|name| member.name.eq_ignore_ascii_case(name))
-        };
-        let other = balanced.members.iter().find(|member| {
-            !own(member) && member.weight.is_none_or(|weight| weight.enabled)
-        });
-        if let Some(other) = other {
-            let why = format!("{name}: {} gets traffic, too, so the percents would not hold", other.name);
-            return Err(self.unfit(why));
-        }
         let side = |wanted: &str| {
             let member = balanced
                 .member(wanted)
@@ -91,13 +94,32 @@ impl Target<'_> {
         Ok(Pair { balanced, from, to })
     }
 
+    /// The same, where weights between these two decide about all of the traffic. Going back does not ask for that.
+    pub(super) async fn fit(&self, wait: &mut Wait<'_>) -> Result<Pair, StepError> {
+        let (pair, name) = (self.read(wait).await?, self.balancer.name());
+        if let Some(why) = &pair.balanced.not_weighted {
+            return Err(self.unfit(format!("{name}: {why}")));
+        }
+        let own = |member: &Member| {
+            [self.from, self.to].iter().any(|name| member.name.eq_ignore_ascii_case(name))
+        };
+        let other = pair.balanced.members.iter().find(|member| {
+            !own(member) && member.weight.is_none_or(|weight| weight.enabled)
+        });
+        if let Some(other) = other {
+            let why = format!("{name}: {} gets traffic, too, so the percents would not hold", other.name);
+            return Err(self.unfit(why));
+        }
+        Ok(pair)
+    }
+
     /// This identity may write both weights there and back, and watch how it goes.
     pub(super) async fn rights(
         &self,
         cx: &StepCx,
         wait: &mut Wait<'_>,
     ) -> Result<Vec<Evidence>, StepError> {
-        let Pair { from: (from, _), to: (to, _), .. } = self.read(wait).await?;
+        let Pair { from: (from, _), to: (to, _), .. } = self.fit(wait).await?;
         let mut proved = Vec::new();
         for member in [from, to] {
             let polling = match self.balancer {
@@ -124,7 +146,7 @@ impl Target<'_> {
             return cx.change(intent, async |_| Ok(json!(wanted))).await.map(drop);
         }
         let (azure, balancer) = (self.azure, self.balancer);
-        let begun = cx.begin(intent, (self.attempted, "nothing was overwritten"), async |cx, permit| {
+        let begun = cx.begin(intent, (self.attempted, &self.known), async |cx, permit| {
             azure.weigh(&mut cx.wait(), permit, balancer, member, (*before, wanted)).await
         });
         let Begun::Now(permit, accepted) = begun.await? else { return Ok(()) };

@@ -3,8 +3,11 @@
 use serde_json::{Value, json};
 
 use super::super::testing::{Bench, SandboxBench};
+use super::gate::Shut;
+use super::story::Why;
 use super::*;
 use crate::azure::Balanced;
+use crate::azure::testing::{Answer, Script, azure};
 
 fn with(percent: &Value, more: &Value) -> Value {
     let mut with = json!({
@@ -125,6 +128,51 @@ async fn nothing_is_written_before_the_way_back_and_the_target_are_proved() {
     let untouched = with(&json!([50]), &json!({}));
     let bench = sandbox.step("traffic.shift", &untouched);
     assert_eq!(weights(&bench, &untouched).await, ["weight 1000", "weight 1, disabled"]);
+}
+
+/// A profile between two that were shifted to 90 and 10, and a third that somebody has enabled since.
+fn three() -> (Value, impl Fn(&str, u16, &str) -> Value) {
+    const PROFILE: &str = "/subscriptions/s/resourceGroups/rg-crm/providers/Microsoft.Network/trafficManagerProfiles/crm";
+    let endpoint = |name: &str, weight: u16, status: &str| {
+        json!({ "id": format!("{PROFILE}/externalEndpoints/{name}"), "name": name, "properties": {
+            "endpointStatus": status, "endpointMonitorStatus": "Online", "weight": weight } })
+    };
+    let members = [endpoint("source", 90, "Enabled"), endpoint("target", 10, "Enabled"), endpoint("third", 1, "Enabled")];
+    let profile = json!({ "properties": { "profileStatus": "Enabled", "trafficRoutingMethod": "Weighted",
+        "dnsConfig": { "ttl": 30 }, "endpoints": members } });
+    (profile, endpoint)
+}
+
+#[tokio::test]
+async fn a_third_member_stops_the_way_there_and_not_the_way_back() {
+    let (profile, endpoint) = three();
+    let ok = |body: &Value| Answer::json(200, body);
+    let written = |name: &str, left: (u16, &str), wanted: (u16, &str)| {
+        let [left, wanted] = [left, wanted].map(|(weight, state)| endpoint(name, weight, state));
+        [ok(&left), ok(&wanted), ok(&wanted)]
+    };
+    let source = written("source", (90, "Enabled"), (100, "Enabled"));
+    let target = written("target", (10, "Enabled"), (1, "Disabled"));
+    let answers = [ok(&profile), ok(&profile)].into_iter().chain(source).chain(target);
+    let with: With = serde_json::from_value(with(&json!([10, 50]), &json!({}))).expect("parameters");
+    let mut bench = Bench::new("traffic.shift", &json!({ "traffic_manager": "crm", "from": "source",
+        "to": "target", "percent": [10], "gate": { "hold_for": "2m", "probes": [{ "url": "http://a.example/" }] } }), &json!({}));
+    bench.connect(|clock| azure(&Script::new(answers), clock));
+    let arm = bench.cx.world.azure.clone();
+    let parts = with.parts(&arm).expect("an id");
+    let target = with.target(&arm, &parts);
+    let mut round = Round::recorded(1, &[]);
+    let weight = |weight| Weight { weight, enabled: true };
+    round.from.moved(weight(100), weight(90));
+    round.to.moved(Weight { weight: 1, enabled: false }, weight(10));
+    let mut busy = bench.cx.clock().busy();
+    let mut cx = PerformCx { read: &bench.cx, effects: &bench.effects, busy: &mut busy };
+    let error = with.forward(&mut cx, &target, &mut round, 50).await.expect_err("three share it");
+    assert_eq!((error.code.as_str(), error.known.as_str()),
+        ("MIG0231", "the step has left source at weight 90 and target at weight 10"));
+    let why = Why { verdict: Shut::Failure, percent: 10, detail: "down".to_owned() };
+    let back = with.back(&mut cx, &target, &mut round, &why).await.expect("it goes back all the same");
+    assert_eq!(back.code, "MIG0232", "{back}");
 }
 
 #[test]

@@ -47,7 +47,7 @@ impl With {
         round: &Round,
     ) -> Result<Vec<Look>, StepError> {
         let what = format!("{} at {}", self.to, target.balancer.name());
-        let own = match target.read(&mut cx.wait()).await {
+        let own = match target.fit(&mut cx.wait()).await {
             Ok(pair) => {
                 unmoved(target, &pair, round)?;
                 serving(what, pair.balanced.member(&self.to).map(|member| &member.serving))

@@ -8,7 +8,7 @@ use super::super::{Evidence, FailureClass, Outcome, Outputs, PerformCx, StepCx, 
 use super::With;
 use super::gate::Shut;
 use super::story::{Key, Leg, Round, Side, VERDICT, Why, verdict_key};
-use super::target::{Target, UNTOUCHED};
+use super::target::Target;
 use super::watch::{evidence, looked, unmoved};
 use crate::azure::{Wait, Weight};
 use crate::run::{Intent, Repeat, Undo};
@@ -54,14 +54,14 @@ impl With {
         round: &mut Round,
         percent: u8,
     ) -> Result<Duration, StepError> {
-        let pair = target.read(&mut cx.wait()).await?;
+        let pair = target.after(round).fit(&mut cx.wait()).await?;
         unmoved(target, &pair, round)?;
         for side in [Side::To, Side::From] {
             let (_, now) = pair.side(side);
             let wanted = Self::wanted(percent, side, *now);
             if *now != wanted || round.track(side).is_in_doubt() {
                 let key = Key { round: round.number, leg: Leg::Forward(percent), side }.text();
-                target.weigh(cx, key, pair.side(side), wanted).await?;
+                target.after(round).weigh(cx, key, pair.side(side), wanted).await?;
                 round.track_mut(side).moved(*now, wanted);
             }
         }
@@ -73,17 +73,18 @@ impl With {
         &self,
         cx: &mut PerformCx<'_>,
         target: &Target<'_>,
-        round: &Round,
+        round: &mut Round,
         why: &Why,
     ) -> Result<StepError, StepError> {
-        let pair = target.read(&mut cx.wait()).await?;
+        let pair = target.after(round).read(&mut cx.wait()).await?;
         unmoved(target, &pair, round)?;
         for side in [Side::From, Side::To] {
             let track = round.track(side);
             let Some(original) = track.original.filter(|_| !track.back) else { continue };
             cx.progress.say(format!("back: {} to {original}", target.name(side)));
             let key = Key { round: round.number, leg: Leg::Back, side }.text();
-            target.weigh(cx, key, pair.side(side), original).await?;
+            target.after(round).weigh(cx, key, pair.side(side), original).await?;
+            round.track_mut(side).moved(pair.side(side).1, original);
         }
         Ok(self.went_back(round, why))
     }
@@ -119,7 +120,7 @@ impl With {
             round = Round::recorded(round.number + 1, &[]);
         }
         if let Some(why) = round.why.clone() {
-            return Err(self.back(cx, target, &round, &why).await?);
+            return Err(self.back(cx, target, &mut round, &why).await?);
         }
         let (read, reached) = (cx.read, round.reached);
         let mut evidence = Vec::new();
@@ -132,7 +133,7 @@ impl With {
                 Ok(healthy) => evidence.push(healthy),
                 Err(why) => {
                     keep(cx, target, &round, &why).await?;
-                    return Err(self.back(cx, target, &round, &why).await?);
+                    return Err(self.back(cx, target, &mut round, &why).await?);
                 }
             }
         }
@@ -159,6 +160,6 @@ async fn keep(
 }
 
 fn unproved(target: &Target<'_>, evidence: &Evidence, known: &str) -> StepError {
-    let known = format!("{known}: {} ({}); {}", evidence.detail, evidence.verdict, UNTOUCHED);
+    let known = format!("{known}: {} ({}); {}", evidence.detail, evidence.verdict, target.known);
     StepError::new(FailureClass::Refused, "MIG0235", target.attempted, known).retryable()
 }
