@@ -109,7 +109,8 @@ Gives `to` the first of `percent`, watches the gate, goes on to the next. The ga
 balancer itself says of `to` (`endpointMonitorStatus`, `provisioningState`), every `every`. It opens when everything was good \
 for `hold_for`, counted from when old DNS answers have run out.\n\n\
 Before the first step the way back is proved: this identity may write both weights, they are recorded, `fallback` must answer, \
-and every probe must be good (a metric has nothing to show before there is traffic). \
+and every probe must be good (a metric has nothing to show before there is traffic). Whoever takes the step up before its last \
+percent proves the way back again. \
 Other enabled endpoints, another routing method or different priorities are refused: the percents would not hold.\n\n\
 The step goes back by itself, to the recorded weights and states of both, `from` first:\n\n\
 - *failure* (exit 7): `failures_in_a_row` bad looks.\n\

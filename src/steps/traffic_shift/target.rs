@@ -128,7 +128,11 @@ impl Target<'_> {
             };
             let wanted: Vec<_> =
                 member.action("write").into_iter().chain(polling).map(Right::Action).collect();
-            proved.push(rights::prove(cx, wait, self.attempted, &member, &wanted).await?);
+            let held = rights::prove(cx, wait, self.attempted, &member, &wanted).await;
+            proved.push(held.map_err(|error| {
+                let known = error.known.replace(UNTOUCHED, &self.known);
+                StepError { known, ..error }
+            })?);
         }
         Ok(proved)
     }

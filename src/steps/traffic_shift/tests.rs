@@ -130,6 +130,24 @@ async fn nothing_is_written_before_the_way_back_and_the_target_are_proved() {
     assert_eq!(weights(&bench, &untouched).await, ["weight 1000", "weight 1, disabled"]);
 }
 
+#[tokio::test]
+async fn whoever_takes_it_up_before_the_last_percent_proves_the_way_back_again() {
+    let sandbox = SandboxBench::start().await;
+    let begun = sandbox.step("traffic.shift", &with(&json!([10]), &json!({})));
+    begun.perform().await.expect("shifted");
+    let dead = json!({ "fallback": "http://crm-source.contoso.example/nowhere" });
+    let mut resumed = sandbox.step("traffic.shift", &with(&json!([10, 50]), &dead));
+    resumed.effects = begun.effects;
+    resumed.next_attempt();
+    let error = resumed.perform().await.expect_err("no way back");
+    assert_eq!(error.code, "MIG0235", "{error}");
+    assert!(error.known.ends_with("the step has left source at weight 90 and target at weight 10"), "{error}");
+    let mut last = sandbox.step("traffic.shift", &with(&json!([10]), &dead));
+    last.effects = resumed.effects;
+    last.next_attempt();
+    last.perform().await.expect("nothing more goes over");
+}
+
 /// A profile between two that were shifted to 90 and 10, and a third that somebody has enabled since.
 fn three() -> (Value, impl Fn(&str, u16, &str) -> Value) {
     const PROFILE: &str = "/subscriptions/s/resourceGroups/rg-crm/providers/Microsoft.Network/trafficManagerProfiles/crm";

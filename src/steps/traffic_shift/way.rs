@@ -24,7 +24,7 @@ impl With {
         }
     }
 
-    /// Everything that must hold before the first write. Reads only.
+    /// What must hold before more traffic goes over: this identity can write it back, to a source that answers. Reads only.
     pub(super) async fn way_back(
         &self,
         cx: &StepCx,
@@ -37,13 +37,23 @@ impl With {
             return Err(unproved(target, &fallback, "the way back is not proved")
                 .hint("make the source answer again, then `migrate resume`"));
         }
+        Ok(rights.into_iter().chain([fallback]).collect())
+    }
+
+    /// The target is as healthy as it can be before it gets any traffic. Reads only.
+    pub(super) async fn ready(
+        &self,
+        cx: &StepCx,
+        target: &Target<'_>,
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<Evidence>, StepError> {
         let probes = looked(cx, self.without_traffic(), wait).await?;
         let probes: Vec<_> = probes.into_iter().map(evidence).collect();
         if let Some(bad) = probes.iter().find(|probe| !probe.holds) {
             return Err(unproved(target, bad, &format!("{} is not healthy before any traffic", bad.check))
                 .hint("make the target answer, then `migrate resume`"));
         }
-        Ok(rights.into_iter().chain([fallback]).chain(probes).collect())
+        Ok(probes)
     }
 
     /// One step forward: `to` first, so that its share only rises.
@@ -124,8 +134,11 @@ impl With {
         }
         let (read, reached) = (cx.read, round.reached);
         let mut evidence = Vec::new();
+        if self.percent.iter().any(|it| Some(*it) > reached) {
+            evidence.extend(self.way_back(read, &target.after(&round), &mut cx.wait()).await?);
+        }
         if reached.is_none() {
-            evidence = self.way_back(read, target, &mut cx.wait()).await?;
+            evidence.extend(self.ready(read, target, &mut cx.wait()).await?);
         }
         for &percent in self.percent.iter().filter(|it| Some(**it) >= reached) {
             let answers_last = self.forward(cx, target, &mut round, percent).await?;
