@@ -74,7 +74,8 @@ pub struct GateWith {
     /// Time between two looks. Default 30s.
     #[serde(default = "thirty_seconds")]
     pub every: Span,
-    /// How long a step may take to get there; then it is inconclusive. Three times the hold when not given.
+    /// How long a step may take to get there; then it is inconclusive. When not given, three times the hold, and what the
+    /// slowest metric needs to have values.
     #[serde(default)]
     pub within: Option<Span>,
     /// Endpoints of the target that must answer as they must.
@@ -114,7 +115,8 @@ percent proves the way back again. \
 Other enabled endpoints, another routing method or different priorities are refused: the percents would not hold.\n\n\
 The step goes back by itself, to the recorded weights and states of both, `from` first:\n\n\
 - *failure* (exit 7): `failures_in_a_row` bad looks.\n\
-- *inconclusive* (exit 4): `missing_in_a_row` looks that could not be compared, or `within` over without the hold.\n\n\
+- *inconclusive* (exit 4): `missing_in_a_row` looks that could not be compared, or `within` over without the hold. A metric \
+without values is counted only once the minutes that it looks at (`window`, `late`) have passed since the step.\n\n\
 `migrate resume` then begins anew with the first percent. A step that was killed goes on where it was, with its gate from \
 the beginning, or goes on going back. A `timeout` of the step does not go back; `within` does.\n\n\
 Neither service has an `ETag`. Each weight is read and compared right before it is written, and only weight and state are \

@@ -47,9 +47,11 @@ pub(super) enum Stand {
     Shut(Shut, Option<usize>, String),
 }
 
-/// Looks in a row that were not good.
-#[derive(Debug, Clone, Copy, Default)]
+/// Looks in a row at one signal that were not good.
+#[derive(Debug, Clone, Copy)]
 struct Row {
+    /// So long from the beginning it may be unknown without being counted.
+    blind: Duration,
     bad: u32,
     unknown: u32,
 }
@@ -65,17 +67,20 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(limits: Limits, signals: usize, now: Timestamp) -> Self {
-        Self { limits, began: now, last: now, held_since: None, rows: vec![Row::default(); signals] }
+    /// A gate over signals, given as how long each may be unknown at first without being counted.
+    pub(super) fn new(limits: Limits, signals: &[Duration], now: Timestamp) -> Self {
+        let rows = signals.iter().map(|&blind| Row { blind, bad: 0, unknown: 0 }).collect();
+        Self { limits, began: now, last: now, held_since: None, rows }
     }
 
     /// Takes one look at every signal, made at `now` by the steady clock.
     pub(super) fn take(&mut self, now: Timestamp, look: &[Health]) -> Stand {
+        let age = since(self.began, now);
         for (row, health) in self.rows.iter_mut().zip(look) {
-            *row = match health {
-                Health::Good => Row::default(),
-                Health::Bad => Row { bad: row.bad + 1, unknown: 0 },
-                Health::Unknown => Row { bad: 0, unknown: row.unknown + 1 },
+            (row.bad, row.unknown) = match health {
+                Health::Bad => (row.bad + 1, 0),
+                Health::Unknown if age >= row.blind => (0, row.unknown + 1),
+                Health::Good | Health::Unknown => (0, 0),
             };
         }
         let gap = since(self.last, now) > self.limits.gap;
@@ -134,7 +139,7 @@ mod tests {
             failures_in_a_row: 2,
             missing_in_a_row: 3,
         };
-        Gate::new(limits, 2, at(0))
+        Gate::new(limits, &[Duration::ZERO; 2], at(0))
     }
 
     #[test]
@@ -171,6 +176,19 @@ mod tests {
         let shut = slow.take(at(26), &[Good, Good]);
         assert!(matches!(shut, Stand::Shut(Shut::Inconclusive, None, _)), "{shut:?}");
         assert_eq!(gate(0, 300).take(at(0), &[]), Stand::Lapsed);
+    }
+
+    #[test]
+    fn what_has_nothing_to_show_at_first_is_counted_from_when_it_must() {
+        let limits = gate(20, 300).limits;
+        let mut gate = Gate::new(limits, &[Duration::ZERO, Duration::from_mins(1)], at(0));
+        for second in [0, 20, 40, 59] {
+            assert_eq!(gate.take(at(second), &[Good, Unknown]), Stand::Lapsed, "{second}");
+        }
+        gate.take(at(70), &[Good, Unknown]);
+        assert_eq!(gate.take(at(80), &[Good, Unknown]), Stand::Lapsed);
+        let shut = gate.take(at(90), &[Good, Unknown]);
+        assert!(matches!(shut, Stand::Shut(Shut::Inconclusive, Some(1), _)), "{shut:?}");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::super::testing::{Bench, SandboxBench};
-use super::gate::Shut;
+use super::gate::{Gate, Shut, Stand};
 use super::story::Why;
 use super::*;
 use crate::azure::Balanced;
 use crate::azure::testing::{Answer, Script, azure};
+use crate::dns::Health;
 
 fn with(percent: &Value, more: &Value) -> Value {
     let mut with = json!({
@@ -191,6 +192,27 @@ async fn a_third_member_stops_the_way_there_and_not_the_way_back() {
     let why = Why { verdict: Shut::Failure, percent: 10, detail: "down".to_owned() };
     let back = with.back(&mut cx, &target, &mut round, &why).await.expect("it goes back all the same");
     assert_eq!(back.code, "MIG0232", "{back}");
+}
+
+#[test]
+fn a_metric_of_a_target_without_traffic_has_the_time_to_get_its_values() {
+    let metric = json!({ "resource": "Microsoft.Web/sites/crm", "metric": "Http5xx", "max": 5.0 });
+    let more = json!({ "gate": { "hold_for": "5m", "metrics": [metric] } });
+    let with: With = serde_json::from_value(with(&json!([10]), &more)).expect("parameters");
+    with.fits().expect("every default");
+    let start = jiff::Timestamp::UNIX_EPOCH;
+    let mut gate = Gate::new(with.limits(Duration::from_secs(30)), &with.blind(), start);
+    // Its window of five minutes is full for the first time when the last of them is three minutes old.
+    for second in (0..900).step_by(30) {
+        let seen = if second >= 8 * 60 { Health::Good } else { Health::Unknown };
+        let now = crate::clock::advance(start, Duration::from_secs(second));
+        match gate.take(now, &[Health::Good, seen]) {
+            Stand::Open => return,
+            Stand::Shut(.., why) => panic!("shut after {second} s: {why}"),
+            Stand::Holding(_) | Stand::Lapsed => {}
+        }
+    }
+    panic!("it never opened");
 }
 
 #[test]

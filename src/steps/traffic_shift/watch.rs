@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::signals::Signals;
 use super::super::{Evidence, FailureClass, PerformCx, StepCx, StepError};
-use super::With;
+use super::{MINUTE, With};
 use super::gate::{Gate, Limits, Stand};
 use super::story::{Round, Side, Why};
 use super::target::{Pair, Target};
@@ -21,13 +21,23 @@ pub(super) struct Look {
 impl With {
     pub(super) fn limits(&self, answers_last: Duration) -> Limits {
         let hold = answers_last + self.gate.hold_for.duration();
+        let blind = self.blind().into_iter().max().unwrap_or_default();
         Limits {
             hold,
-            within: self.gate.within.map_or(hold * 3, |it| answers_last + it.duration()),
+            within: self.gate.within.map_or(hold * 3 + blind, |it| answers_last + it.duration()),
             gap: self.gate.every.duration() * 3,
             failures_in_a_row: self.gate.failures_in_a_row.max(1),
             missing_in_a_row: self.gate.missing_in_a_row.max(1),
         }
+    }
+
+    /// How long each signal may have nothing to show after a step, the balancer's own first: a metric of a target that had
+    /// no traffic has no values before the minutes that it looks at have come.
+    pub(super) fn blind(&self) -> Vec<Duration> {
+        let others = 1 + self.gate.probes.len();
+        let metrics = self.gate.metrics.iter();
+        let metrics = metrics.map(|it| it.window.duration() + it.late.duration() + MINUTE);
+        std::iter::repeat_n(Duration::ZERO, others).chain(metrics).collect()
     }
 
     pub(super) fn signals(&self) -> Signals<'_> {
@@ -70,7 +80,7 @@ impl With {
         answers_last: Duration,
     ) -> Result<Result<Evidence, Why>, StepError> {
         let limits = self.limits(answers_last);
-        let mut gate = Gate::new(limits, 1 + self.signals().len(), cx.clock().steady());
+        let mut gate = Gate::new(limits, &self.blind(), cx.clock().steady());
         let hold = limits.hold.as_secs();
         for looks in 1_u64.. {
             let look = self.look(cx, target, round).await?;
