@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Begun, Evidence, FailureClass, PerformCx, StepCx, StepError};
 use crate::azure::{
-    Accepted, ArmError, Health, Job, JobEnd, MigrationItemId, Power, ReplicationItem,
+    Accepted, ArmError, Azure, Health, Job, JobEnd, MigrationItemId, Power, ReplicationItem,
     ResourceId, VirtualMachine, Wait,
 };
 use crate::clock::since;
@@ -264,57 +264,58 @@ pub(super) enum Carried {
     Now(EffectPermit, Ended),
 }
 
+/// What the item's own state says about a try whose job nobody knows, given the state before.
+pub(super) type Judge = fn(&ReplicationItem, &Value) -> Verdict;
+
 /// Carries an operation out: declares it, starts it, follows its job to the end, reads the item back.
 pub(super) async fn carry_out(
     cx: &mut PerformCx<'_>,
     machine: &Machine,
-    (intent, attempted): (Intent, &str),
+    (intent, attempted, judge): (Intent, &str, Judge),
     start: impl AsyncFnOnce(&mut PerformCx<'_>, &EffectPermit) -> Result<Accepted, ArmError>,
 ) -> Result<Carried, StepError> {
-    let (permit, accepted) = match cx.begin(intent, (attempted, "nothing was changed"), start).await? {
-        Begun::Before(observed) => return Ok(Carried::Before(Ended::of(&observed))),
-        Begun::Now(permit, accepted) => (permit, accepted),
-    };
-    let (azure, id) = (cx.read.world.azure.clone(), machine.id());
+    let before = intent.before.clone();
+    let (permit, accepted) =
+        match cx.begin(intent, (attempted, "nothing was changed"), start).await? {
+            Begun::Before(observed) => return Ok(Carried::Before(Ended::of(&observed))),
+            Begun::Now(permit, accepted) => (permit, accepted),
+        };
+    let azure = cx.read.world.azure.clone();
     let known = "the operation was started; how it stands could not be read";
-    let unread = |error: ArmError| error.into_step_error(attempted, known);
-    let job = match &accepted.operation_url {
-        Some(link) => {
-            let vault = azure.vault_id(id.resource_group.as_deref(), &id.vault).map_err(unread)?;
-            Some(azure.follow_operation(&mut cx.wait(), &vault, link).await.map_err(unread)?)
-        }
-        None => None,
+    if let Some(link) = &accepted.operation_url {
+        let unread = |error: ArmError| error.into_step_error(attempted, known);
+        let id = machine.id();
+        let vault = azure.vault_id(id.resource_group.as_deref(), &id.vault).map_err(unread)?;
+        let job = azure.follow_operation(&mut cx.wait(), &vault, link).await.map_err(unread)?;
+        let item = azure.replication_item(&mut cx.wait(), &id).await.map_err(unread)?;
+        let state = item.map(|item| item.state).unwrap_or_default();
+        return Ok(Carried::Now(permit, Ended { end: job.end, job: Some(job), state, machine: None }));
+    }
+    let why = match told(&azure, &mut cx.wait(), machine, (&before, judge)).await {
+        Verdict::Done { observed } => return Ok(Carried::Now(permit, Ended::of(&observed))),
+        Verdict::NotDone => "the item is as before".to_owned(),
+        Verdict::Unknown { evidence } => evidence,
     };
-    let item = azure.replication_item(&mut cx.wait(), &id).await.map_err(unread)?;
-    let state = item.map(|item| item.state).unwrap_or_default();
-    let end = job.as_ref().map_or(Some(JobEnd::Succeeded), |job| job.end);
-    Ok(Carried::Now(permit, Ended { job, end, state, machine: None }))
+    let cause = format!("it was accepted without an operation to follow, and {why}");
+    let lost = ArmError::ReplyLost { request_id: accepted.request_id, cause };
+    Err(lost.into_step_error(attempted, known))
 }
 
-/// Settles an effect in doubt: follows whatever is under way to its end, then lets the item tell.
-pub(super) async fn settle(
-    cx: &StepCx,
+/// Where no link is known: follows whatever is under way on the item to its end, then lets the item tell.
+async fn told(
+    azure: &Azure,
+    wait: &mut Wait<'_>,
     machine: &Machine,
-    effect: &RecordedEffect,
-    judge: impl Fn(&ReplicationItem, &Value) -> Verdict,
+    (before, judge): (&Value, Judge),
 ) -> Verdict {
-    let (azure, id) = (&cx.world.azure, machine.id());
+    let id = machine.id();
     let unknown = |error: ArmError| Verdict::Unknown { evidence: error.to_string() };
-    let mut wait = cx.wait();
     let vault = match azure.vault_id(id.resource_group.as_deref(), &id.vault) {
         Ok(vault) => vault,
         Err(error) => return unknown(error),
     };
-    if let Some(link) = effect.sent.as_ref().and_then(|sent| sent.operation_url.as_deref()) {
-        return match azure.follow_operation(&mut wait, &vault, link).await {
-            Ok(job) => Verdict::Done {
-                observed: json!(Ended { end: job.end, job: Some(job), ..Ended::default() }),
-            },
-            Err(error) => unknown(error),
-        };
-    }
     for _ in 0..2 {
-        let item = match azure.replication_item(&mut wait, &id).await {
+        let item = match azure.replication_item(wait, &id).await {
             Ok(Some(item)) => item,
             Ok(None) => {
                 return Verdict::Unknown {
@@ -323,13 +324,39 @@ pub(super) async fn settle(
             }
             Err(error) => return unknown(error),
         };
-        let Some(job) = &item.current_job_id else { return judge(&item, &effect.intent.before) };
+        let Some(job) = &item.current_job_id else { return judge(&item, before) };
         // The gate saw no job before; what runs now began after it.
-        if let Err(error) = azure.follow_job(&mut wait, &vault, job, None).await {
+        if let Err(error) = azure.follow_job(wait, &vault, job, None).await {
             return unknown(error);
         }
     }
     Verdict::Unknown { evidence: "one job after the other is under way on it".to_owned() }
+}
+
+/// Settles an effect in doubt: by its job, or by the item where no job is known.
+pub(super) async fn settle(
+    cx: &StepCx,
+    machine: &Machine,
+    effect: &RecordedEffect,
+    judge: Judge,
+) -> Verdict {
+    let (azure, mut wait) = (&cx.world.azure, cx.wait());
+    let link = effect.sent.as_ref().and_then(|sent| sent.operation_url.as_deref());
+    let Some(link) = link else {
+        return told(azure, &mut wait, machine, (&effect.intent.before, judge)).await;
+    };
+    let unknown = |error: ArmError| Verdict::Unknown { evidence: error.to_string() };
+    let id = machine.id();
+    let vault = match azure.vault_id(id.resource_group.as_deref(), &id.vault) {
+        Ok(vault) => vault,
+        Err(error) => return unknown(error),
+    };
+    match azure.follow_operation(&mut wait, &vault, link).await {
+        Ok(job) => Verdict::Done {
+            observed: json!(Ended { end: job.end, job: Some(job), ..Ended::default() }),
+        },
+        Err(error) => unknown(error),
+    }
 }
 
 /// Looks at a virtual machine until it runs, for so long at most. None when there is no such machine.

@@ -133,7 +133,7 @@ impl With {
         check(&self.gate().readings(&item, read.clock().now()), &attempted)?;
         let intent = self.intent(key, self.machine.target(read, &attempted)?, &item);
         let (machine, shut_down) = (self.machine.id(), self.shut_down);
-        let carried = carry_out(cx, &self.machine, (intent, &attempted), async |cx, permit| {
+        let carried = carry_out(cx, &self.machine, (intent, &attempted, judge), async |cx, permit| {
             let azure = cx.read.world.azure.clone();
             azure.migrate_machine(&mut cx.wait(), permit, &machine, shut_down).await
         })

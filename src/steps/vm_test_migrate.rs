@@ -193,7 +193,7 @@ impl With {
         let target = self.machine.target(read, &attempted)?;
         let intent = Intent::new(key, target, TEST, classes, before, after);
         let machine = self.machine.id();
-        let carried = carry_out(cx, &self.machine, (intent, &attempted), async |cx, permit| {
+        let carried = carry_out(cx, &self.machine, (intent, &attempted, judge_test), async |cx, permit| {
             let azure = cx.read.world.azure.clone();
             azure.test_migrate(&mut cx.wait(), permit, &machine, &test).await
         })
@@ -254,7 +254,7 @@ impl With {
             }
         } else {
             let (id, comments) = (self.machine.id(), format!("run {}", cx.read.world.run));
-            carry_out(cx, &self.machine, (intent, &attempted), async |cx, permit| {
+            carry_out(cx, &self.machine, (intent, &attempted, judge_clean_up), async |cx, permit| {
                 let azure = cx.read.world.azure.clone();
                 azure.clean_up_test(&mut cx.wait(), permit, &id, &comments).await
             })

@@ -78,6 +78,31 @@ async fn a_test_machine_that_does_not_run_fails_the_test_once_it_is_deleted() {
     assert_eq!(number(&bench.cx.recorded), 2, "the next try is another test");
 }
 
+fn job(state: &str) -> Answer {
+    ok(&json!({ "name": "a93f", "properties": { "state": state, "tasks": [], "errors": [] } }))
+}
+
+#[tokio::test]
+async fn an_accepted_operation_without_a_link_is_followed_by_the_job_of_the_item() {
+    let accepted = || Answer::json(202, &Value::Null);
+    let busy = ok(&json!({ "name": "crm-web", "properties": {
+        "testMigrateState": "TestMigrationCleanupInProgress",
+        "currentJob": { "jobName": "clean-up", "jobId": "/subscriptions/s/vaults/v/replicationJobs/a93f" } } }));
+    let follows = [busy, job("InProgress"), job("Succeeded"), item("None"), item("None")];
+    let answers = [item("TestMigrationSucceeded"), accepted()].into_iter().chain(follows);
+    let gone = [Answer::json(404, &Value::Null)];
+    let bench = bench(vm("running").into_iter().chain(answers).chain(gone));
+    bench.perform().await.expect("cleaned up once its job has ended");
+
+    // An item that tells of no job says nothing about how it ended.
+    let answers = [item("TestMigrationSucceeded"), accepted(), item("TestMigrationSucceeded")];
+    let bench = self::bench(vm("running").into_iter().chain(answers));
+    let error = bench.perform().await.expect_err("nobody knows");
+    assert_eq!((error.class, error.code.as_str()), (FailureClass::Unknown, "MIG0105"), "{error}");
+    let effect = &bench.effects.recorded()[0];
+    assert!(!effect.done && bench.effects.why_not("clean-up:1").is_none(), "{effect:?}");
+}
+
 #[tokio::test]
 async fn without_a_record_of_the_job_the_item_tells() {
     let cases = [
