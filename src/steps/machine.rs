@@ -283,13 +283,11 @@ pub(super) async fn carry_out(
     let azure = cx.read.world.azure.clone();
     let known = "the operation was started; how it stands could not be read";
     if let Some(link) = &accepted.operation_url {
-        let unread = |error: ArmError| error.into_step_error(attempted, known);
-        let id = machine.id();
-        let vault = azure.vault_id(id.resource_group.as_deref(), &id.vault).map_err(unread)?;
-        let job = azure.follow_operation(&mut cx.wait(), &vault, link).await.map_err(unread)?;
-        let item = azure.replication_item(&mut cx.wait(), &id).await.map_err(unread)?;
-        let state = item.map(|item| item.state).unwrap_or_default();
-        return Ok(Carried::Now(permit, Ended { end: job.end, job: Some(job), state, machine: None }));
+        let ended = followed(&azure, &mut cx.wait(), machine, link).await;
+        return Ok(Carried::Now(
+            permit,
+            ended.map_err(|error| error.into_step_error(attempted, known))?,
+        ));
     }
     let why = match told(&azure, &mut cx.wait(), machine, (&before, judge)).await {
         Verdict::Done { observed } => return Ok(Carried::Now(permit, Ended::of(&observed))),
@@ -299,6 +297,21 @@ pub(super) async fn carry_out(
     let cause = format!("it was accepted without an operation to follow, and {why}");
     let lost = ArmError::ReplyLost { request_id: accepted.request_id, cause };
     Err(lost.into_step_error(attempted, known))
+}
+
+/// The job behind a link, followed to its end, and the item as it is then.
+async fn followed(
+    azure: &Azure,
+    wait: &mut Wait<'_>,
+    machine: &Machine,
+    link: &str,
+) -> Result<Ended, ArmError> {
+    let id = machine.id();
+    let vault = azure.vault_id(id.resource_group.as_deref(), &id.vault)?;
+    let job = azure.follow_operation(wait, &vault, link).await?;
+    let item = azure.replication_item(wait, &id).await?;
+    let state = item.map(|item| item.state).unwrap_or_default();
+    Ok(Ended { end: job.end, job: Some(job), state, machine: None })
 }
 
 /// Where no link is known: follows whatever is under way on the item to its end, then lets the item tell.
@@ -345,17 +358,9 @@ pub(super) async fn settle(
     let Some(link) = link else {
         return told(azure, &mut wait, machine, (&effect.intent.before, judge)).await;
     };
-    let unknown = |error: ArmError| Verdict::Unknown { evidence: error.to_string() };
-    let id = machine.id();
-    let vault = match azure.vault_id(id.resource_group.as_deref(), &id.vault) {
-        Ok(vault) => vault,
-        Err(error) => return unknown(error),
-    };
-    match azure.follow_operation(&mut wait, &vault, link).await {
-        Ok(job) => Verdict::Done {
-            observed: json!(Ended { end: job.end, job: Some(job), ..Ended::default() }),
-        },
-        Err(error) => unknown(error),
+    match followed(azure, &mut wait, machine, link).await {
+        Ok(ended) => Verdict::Done { observed: json!(ended) },
+        Err(error) => Verdict::Unknown { evidence: error.to_string() },
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::testing::Bench;
 use super::*;
+use crate::run::Sent;
 use crate::azure::testing::{Answer, Script, azure};
 
 const OPERATION: &str = "https://management.azure.com/subscriptions/s/vaults/v/replicationOperationStatus/a93f?api-version=2024-04-01";
@@ -78,6 +79,19 @@ async fn a_test_machine_that_does_not_run_fails_the_test_once_it_is_deleted() {
     assert_eq!(number(&bench.cx.recorded), 2, "the next try is another test");
 }
 
+/// A clean-up that is under way.
+fn under_way(link: Option<&str>) -> RecordedEffect {
+    let before = json!({ "test_state": "TestMigrationSucceeded", "machine": TEST_MACHINE });
+    let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+    let sent = Sent { operation_url: link.map(str::to_owned), request_id: None };
+    RecordedEffect {
+        intent: Intent::new(key(CLEAN_UP, 1), "crm-web", CLEAN_UP, classes, before, Value::Null),
+        sent: Some(sent),
+        observed: None,
+        done: false,
+    }
+}
+
 fn job(state: &str) -> Answer {
     ok(&json!({ "name": "a93f", "properties": { "state": state, "tasks": [], "errors": [] } }))
 }
@@ -101,6 +115,19 @@ async fn an_accepted_operation_without_a_link_is_followed_by_the_job_of_the_item
     assert_eq!((error.class, error.code.as_str()), (FailureClass::Unknown, "MIG0105"), "{error}");
     let effect = &bench.effects.recorded()[0];
     assert!(!effect.done && bench.effects.why_not("clean-up:1").is_none(), "{effect:?}");
+}
+
+#[tokio::test]
+async fn a_job_that_a_later_process_followed_says_as_much_as_one_that_was_awaited() {
+    let bench = bench([job("Failed"), item("TestMigrationFailed")]);
+    let classes = (Repeat::Guarded, Undo::Restores);
+    let intent = Intent::new(key(TEST, 1), "crm-web", TEST, classes, Value::Null, Value::Null);
+    let effect = RecordedEffect { intent, ..under_way(Some(OPERATION)) };
+    let Verdict::Done { observed } = bench.step().probe(&bench.cx, &effect).await else {
+        panic!("the job tells");
+    };
+    let ended = Ended::of(&observed);
+    assert_eq!((ended.end, ended.state.as_str()), (Some(JobEnd::Failed), "Replicating"));
 }
 
 #[tokio::test]
