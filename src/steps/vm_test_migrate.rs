@@ -12,7 +12,7 @@ use super::machine::{Carried, Ended, Gate, Machine, WorstHealth, carry_out, chec
 use super::{
     Change, Evidence, FailureClass, Granted, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
 };
-use crate::azure::{ArmError, JobEnd, Power, ReplicationItem, ResourceId, TestMachine};
+use crate::azure::{ArmError, JobEnd, Power, ReplicationItem, ResourceId, TestMachine, Wait};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
 
@@ -261,19 +261,19 @@ impl With {
             .await?
         };
         let Carried::Now(permit, ended) = carried else { return Ok(()) };
-        let proved = if ended.well() {
-            self.gone(cx, machine.as_deref(), &attempted).await
+        let still = if ended.well() {
+            // Where it can not be read the clean-up stays in doubt, and is settled by the probe.
+            let left = self.left(cx.read, &mut cx.wait(), machine.as_deref()).await?;
+            let Some(left) = left else { return cx.effects.done(permit, json!(ended)).await };
+            let known = "the clean-up job ended well, and the test machine is not gone";
+            let error = StepError::new(FailureClass::Failed, "MIG0443", attempted, known);
+            error.cause(left).hint("delete it by hand, then `migrate resume`")
         } else {
             let hint = "clean it up in Azure Migrate, or `migrate resume` to try again";
-            Err(ended.failure(&attempted, "the test machine is still there").hint(hint))
+            ended.failure(&attempted, "the test machine is still there").hint(hint)
         };
-        match proved {
-            Ok(()) => cx.effects.done(permit, json!(ended)).await,
-            Err(still) => {
-                cx.effects.not_done(permit, &still.to_string()).await?;
-                Err(still)
-            }
-        }
+        cx.effects.not_done(permit, &still.to_string()).await?;
+        Err(still)
     }
 
     /// What the test has shown, once everything of it is gone.
@@ -306,28 +306,25 @@ impl With {
         Ok(Outcome { outputs: [("job".to_owned(), json!(job))].into(), evidence })
     }
 
-    /// Refuses to call a machine gone that can still be found.
-    async fn gone(
+    /// What is left of a test whose clean-up has ended; none when all of it is gone.
+    async fn left(
         &self,
-        cx: &mut PerformCx<'_>,
+        cx: &StepCx,
+        wait: &mut Wait<'_>,
         machine: Option<&str>,
-        attempted: &str,
-    ) -> Result<(), StepError> {
-        let azure = cx.read.world.azure.clone();
+    ) -> Result<Option<String>, StepError> {
+        let attempted = format!("see that the test machine of {} is gone", self.machine.item);
         let known = "the clean-up has ended; whether the test machine is gone could not be read";
-        let unread = |error: ArmError| error.into_step_error(attempted, known);
-        let item = self.machine.read(cx.read, &mut cx.wait(), attempted).await?;
-        let mut left = (item.test_state != "None").then(|| format!("its test is {}", item.test_state));
-        if let Some(machine) = machine {
-            let id = ResourceId::parse(machine).map_err(unread)?;
-            let found = azure.virtual_machine(&mut cx.wait(), &id).await.map_err(unread)?;
-            left = left.or_else(|| found.map(|machine| format!("{} can still be found", machine.id)));
+        let unread = |error: ArmError| error.into_step_error(&attempted, known);
+        let item = self.machine.read(cx, wait, &attempted).await;
+        let item = item.map_err(|error| StepError { known: known.to_owned(), ..error })?;
+        if item.test_state != "None" {
+            return Ok(Some(format!("its test is {}", item.test_state)));
         }
-        let Some(left) = left else { return Ok(()) };
-        let known = "the clean-up job ended well, and the test machine is not gone";
-        Err(StepError::new(FailureClass::Failed, "MIG0443", attempted, known)
-            .cause(left)
-            .hint("delete it by hand, then `migrate resume`"))
+        let Some(machine) = machine else { return Ok(None) };
+        let id = ResourceId::parse(machine).map_err(unread)?;
+        let found = cx.world.azure.virtual_machine(wait, &id).await.map_err(unread)?;
+        Ok(found.map(|machine| format!("{} can still be found", machine.id)))
     }
 }
 
@@ -390,10 +387,16 @@ impl Step for With {
         if effect.intent.verb == TEST {
             return settle(cx, &self.machine, effect, judge_test).await;
         }
-        match settle(cx, &self.machine, effect, judge_clean_up).await {
+        let observed = match settle(cx, &self.machine, effect, judge_clean_up).await {
             // A clean-up that failed has left the machine where it was.
-            Verdict::Done { observed } if !Ended::of(&observed).well() => Verdict::NotDone,
-            verdict => verdict,
+            Verdict::Done { observed } if !Ended::of(&observed).well() => return Verdict::NotDone,
+            Verdict::Done { observed } => observed,
+            verdict => return verdict,
+        };
+        match self.left(cx, &mut cx.wait(), effect.intent.before["machine"].as_str()).await {
+            Ok(None) => Verdict::Done { observed },
+            Ok(Some(_)) => Verdict::NotDone,
+            Err(error) => Verdict::Unknown { evidence: error.to_string() },
         }
     }
 

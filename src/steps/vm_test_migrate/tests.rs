@@ -97,6 +97,26 @@ fn job(state: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn a_clean_up_whose_end_can_not_be_read_stays_in_doubt_and_is_settled_by_what_is_left() {
+    let ended = cleaned("None", []).into_iter().take(4);
+    let silence = (0..6).map(|_| Answer::NoConnection);
+    let bench = bench(vm("running").into_iter().chain(ended).chain(silence));
+    let error = bench.perform().await.expect_err("unread");
+    assert_eq!(error.code, "MIG0104", "{error}");
+    assert!(error.known.contains("could not be read"), "{error}");
+    let effect = bench.effects.recorded().remove(0);
+    assert!(!effect.done && bench.effects.why_not("clean-up:1").is_none(), "{effect:?}");
+    let gone = || vec![item("None"), item("None"), Answer::json(404, &Value::Null)];
+    let still = [item("None"), item("None")].into_iter().chain(vm("running")).collect();
+    for (answers, expected) in [(gone(), true), (still, false)] {
+        let bench = self::bench([job("Succeeded")].into_iter().chain(answers));
+        let verdict = bench.step().probe(&bench.cx, &under_way(Some(OPERATION))).await;
+        assert_eq!(matches!(verdict, Verdict::Done { .. }), expected, "{verdict:?}");
+        assert_eq!(verdict == Verdict::NotDone, !expected, "{verdict:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_accepted_operation_without_a_link_is_followed_by_the_job_of_the_item() {
     let accepted = || Answer::json(202, &Value::Null);
     let busy = ok(&json!({ "name": "crm-web", "properties": {
