@@ -118,6 +118,15 @@ impl Azure {
         self.scope(self.resource_group(None)?)?.join(&format!("providers/{written}"))
     }
 
+    /// The id behind what an author wrote: an ARM id as it is, or the name of a resource of that type
+    /// (`Microsoft.Compute/virtualMachines`) in the runbook's default resource group.
+    pub fn named(&self, of_type: &str, written: &str) -> Result<ResourceId, ArmError> {
+        if written.starts_with('/') {
+            return ResourceId::parse(written);
+        }
+        self.within_group(&format!("{of_type}/{written}"))
+    }
+
     /// The resource as JSON; none when it does not exist.
     pub async fn get(
         &self,

@@ -196,14 +196,11 @@ fn line(check: String, verdict: &str, detail: String) -> Evidence {
     Evidence { check, verdict: verdict.to_owned(), detail, holds: verdict == "healthy" }
 }
 
-/// What heals by itself is an unknown reading; missing rights or settings are not.
+/// What was read, or why it is unknown.
 fn unread<T>(read: Result<T, ArmError>) -> Result<Result<T, String>, StepError> {
-    let Err(error) = read else { return Ok(read.map_err(|error| error.to_string())) };
-    let why = error.to_string();
-    let failure = error.into_step_error(With::ATTEMPTED, "nothing was changed");
-    match failure.class {
-        FailureClass::Refused | FailureClass::Cancelled => Err(failure),
-        _ => Ok(Err(why)),
+    match read {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) => error.unread(With::ATTEMPTED).map(Err),
     }
 }
 

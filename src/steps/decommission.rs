@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::machine::name_of;
 use super::{
     Begun, Change, Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
 };
@@ -88,10 +89,6 @@ pub const KIND: Kind = Kind {
 
 const UNCHANGED: &str = "nothing was changed by this attempt";
 
-fn name_of(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
-}
-
 /// What is done to one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -158,21 +155,14 @@ impl With {
         error.into_step_error(self.attempted(), UNCHANGED)
     }
 
-    fn id(cx: &StepCx, written: &str) -> Result<ResourceId, ArmError> {
-        if written.starts_with('/') {
-            return ResourceId::parse(written);
-        }
-        let azure = &cx.world.azure;
-        let group = azure.scope(azure.resource_group(None)?)?;
-        group.join(&format!("providers/Microsoft.Compute/virtualMachines/{written}"))
-    }
-
     /// Every machine, also one that an earlier attempt has deleted.
     async fn found(&self, cx: &StepCx, wait: &mut Wait<'_>) -> Result<Vec<Machine>, StepError> {
         let mut found = Vec::new();
         for written in &self.machines {
-            let id = Self::id(cx, written).map_err(|error| self.failed(error))?;
-            let now = cx.world.azure.virtual_machine(wait, &id).await.map_err(|error| self.failed(error))?;
+            let azure = &cx.world.azure;
+            let id = azure.named("Microsoft.Compute/virtualMachines", written);
+            let id = id.map_err(|error| self.failed(error))?;
+            let now = azure.virtual_machine(wait, &id).await.map_err(|error| self.failed(error))?;
             let stopped = key(Act::Deallocate, &id);
             let before = cx.recorded.iter().find(|it| it.intent.key == stopped);
             let first = before.and_then(|it| VirtualMachine::deserialize(&it.intent.before).ok());

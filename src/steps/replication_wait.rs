@@ -134,7 +134,7 @@ impl With {
                 Ok(Some(Trail::Unknown(why))) => Reading::Unknown(format!("{name}: {why}")),
                 Ok(Some(Trail::Over(why))) => return Err(self.over(&name, why)),
                 Ok(None) => return Err(self.absent(&id)),
-                Err(error) => self.unread(error)?,
+                Err(error) => Reading::Unknown(error.unread(self.attempted())?),
             };
             look.push((name, reading));
         }
@@ -167,13 +167,6 @@ impl With {
         let known = format!("there is no {id}; nothing was changed");
         StepError::new(FailureClass::Refused, "MIG0412", self.attempted(), known)
             .hint("correct `items` or `resources` in the runbook")
-    }
-
-    /// What heals by itself is an unknown reading; missing rights or settings are not.
-    fn unread(&self, error: ArmError) -> Result<Reading, StepError> {
-        let unknown = Reading::Unknown(error.to_string());
-        let failure = self.refused(error);
-        if failure.class == FailureClass::Refused { Err(failure) } else { Ok(unknown) }
     }
 
     fn never(&self, last: &str) -> StepError {

@@ -206,7 +206,7 @@ impl With {
         format!("shift traffic from {} to {} by {}", self.from, self.to, percents.join(", "))
     }
 
-    /// Lends the parts of a target to `work`.
+    /// What a target borrows.
     fn parts(&self, azure: &Azure) -> Result<(Balancer, String), StepError> {
         let attempted = self.attempted();
         let balancer = self.balancer(azure);

@@ -164,17 +164,6 @@ impl With {
         Gate { operation: "TestMigrate", max_lag: self.max_lag, health: self.health, tested: false }
     }
 
-    /// Id of the network.
-    fn network(&self, cx: &StepCx) -> Result<String, ArmError> {
-        if self.network.starts_with('/') {
-            return Ok(ResourceId::parse(&self.network)?.to_string());
-        }
-        let azure = &cx.world.azure;
-        let group = azure.scope(azure.resource_group(None)?)?;
-        let path = format!("providers/Microsoft.Network/virtualNetworks/{}", self.network);
-        Ok(group.join(&path)?.to_string())
-    }
-
     /// Makes the test machine, unless an earlier attempt did.
     async fn test(&self, cx: &mut PerformCx<'_>, number: usize) -> Result<Ended, StepError> {
         let (attempted, read, key) = (self.attempted(), cx.read, key(TEST, number));
@@ -184,7 +173,8 @@ impl With {
         let item = self.machine.read(read, &mut cx.wait(), &attempted).await?;
         check(&self.gate().readings(&item, read.clock().now()), &attempted)?;
         let refused = |error: ArmError| error.into_step_error(&attempted, "nothing was changed");
-        let network = self.network(read).map_err(refused)?;
+        let network = read.world.azure.named("Microsoft.Network/virtualNetworks", &self.network);
+        let network = network.map_err(refused)?.to_string();
         let test = TestMachine { recovery_point: self.point(cx, &item).await?, network };
         let stands = |state: &str, network: Option<&str>| json!({ "test_state": state, "network": network, "last_test": item.last_test });
         let before = stands(&item.test_state, None);

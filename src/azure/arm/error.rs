@@ -216,6 +216,17 @@ impl ArmError {
         }
     }
 
+    /// For steps that only read: why nothing could be read, where that heals by itself. Missing rights or settings do not,
+    /// and a stop from outside is none of it: these end the step.
+    pub fn unread(self, attempted: impl Into<String>) -> Result<String, StepError> {
+        let why = self.to_string();
+        let failure = self.into_step_error(attempted, "nothing was changed");
+        match failure.class {
+            FailureClass::Refused | FailureClass::Cancelled => Err(failure),
+            _ => Ok(why),
+        }
+    }
+
     /// As the failure of a step. `attempted` names the action, `known` what is known of the target when the change
     /// certainly did not happen; a lost reply says so itself.
     pub fn into_step_error(
