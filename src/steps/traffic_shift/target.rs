@@ -68,7 +68,7 @@ impl Target<'_> {
         error.into_step_error(self.attempted, &self.known)
     }
 
-    fn unfit(&self, why: String) -> StepError {
+    pub(super) fn unfit(&self, why: String) -> StepError {
         StepError::new(FailureClass::Refused, "MIG0231", self.attempted, &self.known)
             .cause(why)
             .hint("correct the runbook or the balancer, then `migrate resume`")

@@ -149,6 +149,19 @@ async fn whoever_takes_it_up_before_the_last_percent_proves_the_way_back_again()
     last.perform().await.expect("nothing more goes over");
 }
 
+#[tokio::test]
+async fn percents_that_were_edited_to_end_below_what_was_reached_are_no_success() {
+    let sandbox = SandboxBench::start().await;
+    let begun = sandbox.step("traffic.shift", &with(&json!([50]), &json!({})));
+    begun.perform().await.expect("shifted");
+    let mut edited = sandbox.step("traffic.shift", &with(&json!([10, 20]), &json!({})));
+    edited.effects = begun.effects;
+    edited.next_attempt();
+    let error = edited.perform().await.expect_err("half of the traffic is at the target");
+    assert_eq!((error.class, error.code.as_str()), (FailureClass::Refused, "MIG0231"), "{error}");
+    assert!(error.causes[0].contains("reached 50 %"), "{error}");
+}
+
 /// A profile between two that were shifted to 90 and 10, and a third that somebody has enabled since.
 fn three() -> (Value, impl Fn(&str, u16, &str) -> Value) {
     const PROFILE: &str = "/subscriptions/s/resourceGroups/rg-crm/providers/Microsoft.Network/trafficManagerProfiles/crm";

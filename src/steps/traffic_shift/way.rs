@@ -133,6 +133,10 @@ impl With {
             return Err(self.back(cx, target, &mut round, &why).await?);
         }
         let (read, reached) = (cx.read, round.reached);
+        if let Some(reached) = reached.filter(|reached| self.percent.iter().all(|it| it < reached)) {
+            let why = format!("the step has reached {reached} %, and `percent` ends below that");
+            return Err(target.after(&round).unfit(why));
+        }
         let mut evidence = Vec::new();
         if self.percent.iter().any(|it| Some(*it) > reached) {
             evidence.extend(self.way_back(read, &target.after(&round), &mut cx.wait()).await?);
