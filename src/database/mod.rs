@@ -5,12 +5,15 @@
 //! equal; a server that does not answer is unknown, and no reading of zero.
 
 mod compare;
+pub mod mysql;
 pub mod postgres;
 mod sqlite;
 mod sum;
+mod tables;
 
 pub use compare::{Comparison, Depth, TableComparison, TableVerdict, compare};
 pub use sqlite::{Database, SchemaObject};
+pub use tables::{Pace, Reached, Side, compare_servers};
 
 use std::path::PathBuf;
 

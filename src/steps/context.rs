@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::azure::{Accepted, ArmError, Azure, Wait};
 use crate::clock::{Busy, Clock, Hold};
 use crate::database::DatabaseError;
+use crate::database::mysql;
 use crate::database::postgres::Server;
 use crate::diagnostic::redact::Secrets;
 use crate::dns::Network;
@@ -117,6 +118,16 @@ impl StepCx {
             return Err(DatabaseError::System(why));
         }
         Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir, &world.run).await
+    }
+
+    /// The MariaDB or MySQL server that the runbook calls `name`; likewise none in a sandbox run.
+    pub async fn mysql(&self, name: &str) -> Result<mysql::Server, DatabaseError> {
+        let world = &self.world;
+        if world.sandbox.is_some() && world.plan.systems.contains_key(name) {
+            let why = format!("system `{name}` is a real server, and this is a sandbox run");
+            return Err(DatabaseError::System(why));
+        }
+        mysql::Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir).await
     }
 
     /// The stage, for messages.

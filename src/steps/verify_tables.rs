@@ -1,5 +1,8 @@
 //! `verify.tables`: compares two databases by schema, row counts and content. Only all-equal opens what comes after it.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -7,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::database::{
-    self, Comparison, Database, DatabaseError, Depth, TableComparison, TableVerdict,
+    self, Comparison, Database, DatabaseError, Depth, Pace, Reached, Side, TableComparison,
+    TableVerdict, mysql, postgres,
 };
-use crate::plan::{Class, KindSpec, Role};
+use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, RecordedEffect, Repeat, Undo, Verdict};
 
 /// Rows that are named for each table.
@@ -19,11 +23,11 @@ const NAMED: usize = 20;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The system the rows came from: `{ sqlite: path }` under `systems`.
+    /// The system the rows came from: `{ postgres: … }`, `{ mysql: … }` or `{ sqlite: path }` under `systems`.
     pub source: String,
-    /// The system they were copied to.
+    /// The system they were copied to, of the same engine.
     pub target: String,
-    /// Tables to compare; every table of either side when empty.
+    /// Tables to compare, those outside the schema `public` as `schema.table`; every table of either side when empty.
     #[serde(default)]
     pub tables: Vec<String>,
     /// Tables to leave out.
@@ -32,23 +36,56 @@ pub struct With {
     /// Show primary keys of differing rows; `false` shows a digest of each, for keys that are personal.
     #[serde(default = "yes")]
     pub show_keys: bool,
+    /// How hard servers may be driven.
+    #[serde(default)]
+    pub load: Load,
+}
+
+/// How hard servers may be driven.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// How long one statement should take; ranges grow and shrink towards it. Default 1s.
+    pub statement: Span,
+    /// How long one may take at most before its range is made smaller. Default 60s.
+    pub statement_limit: Span,
+    /// Rest after each statement, in percent of the time it took. Default 0.
+    pub rest_percent: u16,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { statement: Span::seconds(1), statement_limit: Span::seconds(60), rest_percent: 0 }
+    }
 }
 
 const fn yes() -> bool {
     true
 }
 
+const DOCS: &str = "\
+Compares every row of every table, each side in one read-only snapshot, by hashes that do not depend on the order of rows. Each \
+table is equal, different, missing (at the target), extra (at the target) or not compared. Columns, their types, nullability and \
+defaults, and the primary key are compared too; on servers also indexes and constraints.\n\n\
+The step succeeds only if every table is equal. Otherwise it fails as a mismatch (exit 7) and names up to 20 rows a table by \
+primary key, with the columns that differ; other values are never shown. Rows of a table without a primary key are counted as \
+they are, and named by a digest. Views, triggers and sequences are not compared.\n\n\
+On PostgreSQL (12 and later) rows are hashed inside the servers, both at once, page by page; only sums, and of differing rows \
+the key and digests, are read. Between two servers of one major version and encoding it is the server's own 64-bit hash over \
+the binary values, else 60 bits of MD5 over the values as text. Both tell `-0` from `0`, `1.0` from `1.00` and `1 mon` from \
+`30 days`. They are proof against accidents and not against malice. Rows hidden by row-level security are an error; tables of \
+which a partition is a foreign table are not compared.\n\n\
+On MariaDB and MySQL likewise, range by range of an integer key, else the table by one statement. Between two MariaDB servers \
+from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
+of an engine without snapshots are not compared.\n\n\
+On SQLite values of different types differ (the number 1 is not the text `1`), and indexes are not compared.";
+
 /// The kind.
 pub const KIND: Kind = Kind {
     spec: KindSpec {
         name: "verify.tables",
         summary: "Compare two databases by schema, row counts and content",
-        docs: "Reads every row of every table on both sides, each side in one read-only snapshot, into hashes that do not depend on the \
-               order of rows. Each table is equal, different, missing (at the target), extra (at the target) or not compared. Columns, \
-               their declared types and the primary key are compared too.\n\n\
-               The step succeeds only if every table is equal. Otherwise it fails as a mismatch (exit 7) and names up to 20 rows a table \
-               by primary key, with the columns that differ; values are never shown. Values of different types differ: the number 1 is not \
-               the text `1`. Indexes, views and triggers are not compared.",
+        docs: DOCS,
         example: include_str!("../../examples/steps/verify.tables.yaml"),
         class: Class::Check,
         repeat: Repeat::Repeatable,
@@ -74,23 +111,71 @@ impl With {
     }
 
     async fn compare(&self, cx: &StepCx) -> Result<Comparison, StepError> {
-        let systems = &cx.world.plan.systems;
-        let open = |name| Database::of(name, systems.get(name), |path| cx.path(path));
-        let compared: Result<_, DatabaseError> = async {
-            let mut source = open(self.source.as_str()).await?;
-            let mut target = open(self.target.as_str()).await?;
-            let depth = Depth { rows: NAMED, keys: self.show_keys };
-            let progress = cx.progress.clone();
-            let seen = move |table: &str| progress.say(format!("comparing table {table}"));
-            let tables = (self.tables.as_slice(), self.exclude.as_slice());
-            let found =
-                database::compare(&mut source, &mut target, tables, depth, &cx.cancel, &seen).await?;
-            source.close().await?;
-            target.close().await?;
-            Ok(found)
-        }
-        .await;
+        let is_file = |name: &String| {
+            let system = cx.world.plan.systems.get(name);
+            !postgres::Server::is(system) && !mysql::Server::is(system)
+        };
+        let compared = if [&self.source, &self.target].into_iter().any(is_file) {
+            self.compare_files(cx).await
+        } else {
+            self.compare_servers(cx).await
+        };
         compared.map_err(|error| error.as_step_error(&self.attempted()))
+    }
+
+    const fn depth(&self) -> Depth {
+        Depth { rows: NAMED, keys: self.show_keys }
+    }
+
+    async fn compare_files(&self, cx: &StepCx) -> Result<Comparison, DatabaseError> {
+        let open =
+            |name| Database::of(name, cx.world.plan.systems.get(name), |path| cx.path(path));
+        let mut source = open(self.source.as_str()).await?;
+        let mut target = open(self.target.as_str()).await?;
+        let progress = cx.progress.clone();
+        let seen = move |table: &str| progress.say(format!("comparing table {table}"));
+        let tables = (self.tables.as_slice(), self.exclude.as_slice());
+        let found =
+            database::compare(&mut source, &mut target, tables, self.depth(), &cx.cancel, &seen)
+                .await?;
+        source.close().await?;
+        target.close().await?;
+        Ok(found)
+    }
+
+    async fn compare_servers(&self, cx: &StepCx) -> Result<Comparison, DatabaseError> {
+        let pace = Pace {
+            aim: self.load.statement.duration(),
+            limit: self.load.statement_limit.duration(),
+            rest: f64::from(self.load.rest_percent) / 100.0,
+        };
+        let open = async |name: &str| {
+            if postgres::Server::is(cx.world.plan.systems.get(name)) {
+                Side::postgres(&cx.postgres(name).await?, pace).await
+            } else {
+                Side::mysql(&cx.mysql(name).await?, pace).await
+            }
+        };
+        let (mut source, mut target) = (open(&self.source).await?, open(&self.target).await?);
+        let watch = Mutex::new(Rate::begin());
+        let progress = cx.progress.clone();
+        let reached = |reached: Reached<'_>| {
+            let (text, done) = watch.lock().unwrap_or_else(PoisonError::into_inner).told(&reached);
+            progress.amount(text, done, reached.of.max(done), "rows of both sides");
+        };
+        let tables = (self.tables.as_slice(), self.exclude.as_slice());
+        let found = database::compare_servers(
+            &mut source,
+            &mut target,
+            tables,
+            self.depth(),
+            &cx.cancel,
+            &reached,
+        )
+        .await?;
+        source.close().await;
+        target.close().await;
+        Ok(found)
     }
 
     fn mismatch(&self, found: &Comparison) -> StepError {
@@ -105,6 +190,37 @@ impl With {
             .hint("copy the rows named again, then `migrate resume`; nothing was changed by this");
         not_equal.into_iter().fold(error, |error, table| error.cause(told(table)))
     }
+}
+
+/// How fast a table is read.
+struct Rate {
+    table: String,
+    began: Instant,
+    rows: u64,
+}
+
+impl Rate {
+    fn begin() -> Self {
+        Self { table: String::new(), began: Instant::now(), rows: 0 }
+    }
+
+    /// What is said of it, and the rows read so far.
+    fn told(&mut self, reached: &Reached<'_>) -> (String, u64) {
+        if self.table != reached.table {
+            *self = Self { table: reached.table.to_owned(), ..Self::begin() };
+        }
+        self.rows += reached.rows;
+        let left = left(self.rows, reached.of, self.began.elapsed());
+        let left = left.map(|(rate, left)| format!(", {rate} rows/s, {} s left", left.as_secs()));
+        (format!("comparing table {}{}", self.table, left.unwrap_or_default()), self.rows)
+    }
+}
+
+/// Rows a second and the time that is left, once there is something to go by.
+fn left(rows: u64, of: u64, took: Duration) -> Option<(u64, Duration)> {
+    let milliseconds = u64::try_from(took.as_millis()).ok().filter(|it| *it >= 500)?;
+    let rate = rows.saturating_mul(1000) / milliseconds;
+    (rate > 0).then(|| (rate, Duration::from_secs(of.saturating_sub(rows).div_ceil(rate))))
 }
 
 /// A table that is not equal, in one text.
@@ -227,6 +343,15 @@ mod tests {
         let error = bench(&source, &target).await.perform().await.expect_err("different");
         assert_eq!((error.class, error.code.as_str()), (FailureClass::Mismatch, "MIG0305"));
         assert!(error.causes[0].ends_with("1 row differs; row id = 7 different in total"), "{error}");
+    }
+
+    #[test]
+    fn rate_and_time_left_are_told_once_there_is_something_to_go_by() {
+        let seconds = Duration::from_secs;
+        assert_eq!(left(1000, 4000, seconds(2)), Some((500, seconds(6))));
+        assert_eq!(left(5000, 4000, seconds(2)), Some((2500, seconds(0))));
+        assert_eq!(left(1000, 4000, Duration::from_millis(20)), None);
+        assert_eq!(left(0, 4000, seconds(2)), None);
     }
 
     #[tokio::test]

@@ -1,0 +1,363 @@
+//! Two servers compared table by table: every row is hashed inside its server, both sides at once, each in one snapshot.
+//!
+//! 1. Each side sums the hashes of its rows into at most 1024 parts of the table: ranges of an integer key, else parts of a hash
+//!    of what names a row. Only the sums come over the network.
+//! 2. A part whose sum differs is divided into 1024 cells by the hash of the key, and of differing cells the rows are told by key
+//!    and by a digest of each column. No value is read but keys.
+//!
+//! What could not be compared says so and never counts as equal. What is held in memory is sums, and rows of a few cells.
+
+mod located;
+mod mysql;
+mod mysql_text;
+mod pace;
+mod postgres;
+mod postgres_text;
+mod shape;
+mod sums;
+
+use std::collections::BTreeSet;
+
+use futures::future::try_join;
+use tokio_util::sync::CancellationToken;
+
+pub use pace::Pace;
+
+use self::mysql::MySql;
+use self::postgres::Postgres;
+use self::shape::{Form, Shape, View};
+use self::sums::{Split, Sums};
+use super::DatabaseError;
+use super::compare::{Comparison, Depth, TableComparison, TableVerdict};
+use super::mysql::{Product, Server as MySqlServer};
+use super::postgres::Server as PostgresServer;
+
+/// Parts of a table that are looked into at once, where that costs reading the table.
+const PARTS_AT_ONCE: usize = 64;
+/// Differing rows that are counted; beyond them their number is a lower bound.
+const ROWS_FOUND: usize = 1000;
+/// Rows of differing cells that are read at once.
+const ROWS_AT_ONCE: u64 = 2000;
+
+/// Is told how many rows more have been read.
+type Seen<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// What a server is, as far as two must be alike for a hash of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Engine {
+    Postgres { major: u32, encoding: String },
+    MySql(Product),
+}
+
+impl Engine {
+    /// Whether equal rows have the same hash of the server's own at `other`.
+    fn hashes_like(&self, other: &Self) -> bool {
+        match self {
+            // The extended hashes are part of each version's ABI and not promised between two. A record has one from 14 on.
+            Self::Postgres { major, .. } => self == other && *major >= 14,
+            Self::MySql(_) => [self, other].iter().all(|engine| {
+                matches!(engine, Self::MySql(Product::MariaDb(major, minor)) if (*major, *minor) >= (10, 8))
+            }),
+        }
+    }
+
+    /// Whether rows can be asked for by the page they are on without reading the others.
+    fn reads_pages(&self) -> bool {
+        match self {
+            Self::Postgres { major, .. } => *major >= 14,
+            Self::MySql(_) => false,
+        }
+    }
+
+    /// Whether values are written alike.
+    fn writes_like(&self, other: &Self) -> bool {
+        matches!(
+            (self, other),
+            (Self::Postgres { .. }, Self::Postgres { .. }) | (Self::MySql(_), Self::MySql(_))
+        )
+    }
+}
+
+/// A server, open for a comparison.
+#[derive(Debug)]
+pub struct Side(Reading);
+
+#[derive(Debug)]
+enum Reading {
+    Postgres(Postgres),
+    MySql(MySql),
+}
+
+impl Side {
+    /// A session with one snapshot on a PostgreSQL server.
+    pub async fn postgres(server: &PostgresServer, pace: Pace) -> Result<Self, DatabaseError> {
+        Ok(Self(Reading::Postgres(Postgres::open(server, pace).await?)))
+    }
+
+    /// The same on a MariaDB or MySQL server.
+    pub async fn mysql(server: &MySqlServer, pace: Pace) -> Result<Self, DatabaseError> {
+        Ok(Self(Reading::MySql(MySql::open(server, pace).await?)))
+    }
+
+    /// Ends the session in order.
+    pub async fn close(self) {
+        match self.0 {
+            Reading::Postgres(side) => side.close().await,
+            Reading::MySql(side) => side.close().await,
+        }
+    }
+
+    fn engine(&self) -> &Engine {
+        match &self.0 {
+            Reading::Postgres(side) => &side.engine,
+            Reading::MySql(side) => &side.engine,
+        }
+    }
+
+    fn tables(&self) -> Vec<String> {
+        match &self.0 {
+            Reading::Postgres(side) => side.tables(),
+            Reading::MySql(side) => side.tables(),
+        }
+    }
+
+    async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.shape(table).await,
+            Reading::MySql(side) => side.shape(table).await,
+        }
+    }
+
+    async fn ends(
+        &mut self,
+        view: &View,
+        column: &str,
+    ) -> Result<Option<(i64, i64)>, DatabaseError> {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.ends(view, column).await,
+            Reading::MySql(side) => side.ends(view, column).await,
+        }
+    }
+
+    async fn sums(&mut self, view: &View, seen: Seen<'_>) -> Result<Sums, DatabaseError> {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.sums(view, seen).await,
+            Reading::MySql(side) => side.sums(view, seen).await,
+        }
+    }
+
+    async fn cells(&mut self, view: &View, parts: &[i64]) -> Result<Sums, DatabaseError> {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.cells(view, parts).await,
+            Reading::MySql(side) => side.cells(view, parts).await,
+        }
+    }
+
+    async fn rows(
+        &mut self,
+        view: &View,
+        parts: &[i64],
+        cells: &[i64],
+    ) -> Result<Vec<located::RowMark>, DatabaseError> {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.rows(view, parts, cells).await,
+            Reading::MySql(side) => side.rows(view, parts, cells).await,
+        }
+    }
+}
+
+/// How far a comparison is.
+#[derive(Debug, Clone, Copy)]
+pub struct Reached<'a> {
+    /// The table that is read.
+    pub table: &'a str,
+    /// Rows read of it since the last time, of both sides.
+    pub rows: u64,
+    /// Rows of both sides, as estimated when the table was begun.
+    pub of: u64,
+}
+
+/// Compares `tables`, or all that either side has. `reached` is told of every table that is begun and of every range that was read.
+pub async fn compare_servers(
+    source: &mut Side,
+    target: &mut Side,
+    (tables, exclude): (&[String], &[String]),
+    depth: Depth,
+    cancel: &CancellationToken,
+    reached: &(dyn Fn(Reached<'_>) + Sync),
+) -> Result<Comparison, DatabaseError> {
+    if !source.engine().writes_like(target.engine()) {
+        let why = "tables are compared between servers of one engine only";
+        return Err(DatabaseError::System(why.to_owned()));
+    }
+    let mut names: BTreeSet<String> = tables.iter().cloned().collect();
+    if names.is_empty() {
+        names.extend(source.tables());
+        names.extend(target.tables());
+    }
+    let mut comparison = Comparison::default();
+    for table in names.into_iter().filter(|table| !exclude.contains(table)) {
+        let compared = one(source, target, &table, depth, reached);
+        let compared = tokio::select! {
+            compared = compared => compared?,
+            () = cancel.cancelled() => return Err(DatabaseError::Cancelled),
+        };
+        comparison.tables.push(compared);
+    }
+    Ok(comparison)
+}
+
+async fn one(
+    source: &mut Side,
+    target: &mut Side,
+    table: &str,
+    depth: Depth,
+    reached: &(dyn Fn(Reached<'_>) + Sync),
+) -> Result<TableComparison, DatabaseError> {
+    let (here, there) = try_join(source.shape(table), target.shape(table)).await?;
+    let estimates = [&here, &there].map(|shape| shape.as_ref().map_or(0, |shape| shape.estimate));
+    let of = estimates.iter().sum();
+    let seen = |rows| reached(Reached { table, rows, of });
+    seen(0);
+    let own = source.engine().hashes_like(target.engine());
+    let (here, there) = match (here, there) {
+        (Some(here), Some(there)) => (here, there),
+        (None, None) => {
+            return Ok(without_rows(table, not_compared("neither side has this table")));
+        }
+        // What is on one side only is counted there.
+        (Some(only), None) => {
+            return on_one_side(source, table, &only, (TableVerdict::Missing, true), &seen).await;
+        }
+        (None, Some(only)) => {
+            return on_one_side(target, table, &only, (TableVerdict::Extra, false), &seen).await;
+        }
+    };
+    let mut lines = shape::differences(&here, &there);
+    let mut views = match shape::views(&here, &there, own) {
+        Ok(views) => views,
+        Err(why) if lines.is_empty() => return Ok(without_rows(table, not_compared(&why))),
+        Err(why) => {
+            lines.push(format!("rows not compared: {why}"));
+            return Ok(without_rows(table, TableVerdict::Different(lines)));
+        }
+    };
+    divide(source, target, &mut views, of).await?;
+    let [left, right] = &views;
+    let summed = try_join(source.sums(left, &seen), target.sums(right, &seen)).await;
+    let (left_sums, right_sums) = match summed {
+        // Something about the table itself, not about its server.
+        Err(DatabaseError::System(why)) => return Ok(without_rows(table, not_compared(&why))),
+        summed => summed?,
+    };
+    let parts = sums::differing(&left_sums, &right_sums);
+    if !parts.is_empty() {
+        lines.extend(located(source, target, &views, &parts, depth).await?);
+    }
+    let totals = [&left_sums, &right_sums].map(sums::total);
+    Ok(TableComparison {
+        table: table.to_owned(),
+        rows: (totals[0].rows, totals[1].rows),
+        hash: format!("{:032x}", totals[0].hash),
+        verdict: if lines.is_empty() {
+            TableVerdict::Equal
+        } else {
+            TableVerdict::Different(lines)
+        },
+    })
+}
+
+fn not_compared(why: &str) -> TableVerdict {
+    TableVerdict::NotCompared(why.to_owned())
+}
+
+fn without_rows(table: &str, verdict: TableVerdict) -> TableComparison {
+    TableComparison { table: table.to_owned(), rows: (0, 0), hash: "0".repeat(32), verdict }
+}
+
+async fn on_one_side(
+    side: &mut Side,
+    table: &str,
+    only: &Shape,
+    (verdict, is_source): (TableVerdict, bool),
+    seen: Seen<'_>,
+) -> Result<TableComparison, DatabaseError> {
+    let Ok([view, _]) = shape::views(only, only, true) else {
+        return Ok(without_rows(table, verdict));
+    };
+    let rows = sums::total(&side.sums(&view, seen).await?).rows;
+    let rows = if is_source { (rows, 0) } else { (0, rows) };
+    Ok(TableComparison { rows, ..without_rows(table, verdict) })
+}
+
+/// Divides the table into ranges where its key begins with an integer on both sides.
+async fn divide(
+    source: &mut Side,
+    target: &mut Side,
+    views: &mut [View; 2],
+    rows: u64,
+) -> Result<(), DatabaseError> {
+    let first = |view: &View| view.key.first().map(|&at| view.columns[at].clone());
+    let (Some(here), Some(there)) = (first(&views[0]), first(&views[1])) else { return Ok(()) };
+    if ![here.form, there.form].iter().all(|form| matches!(form, Form::Int4 | Form::Int8)) {
+        return Ok(());
+    }
+    let (left, right) =
+        try_join(source.ends(&views[0], &here.name), target.ends(&views[1], &here.name)).await?;
+    for view in views {
+        view.split = Split::ranges(&here.name, [left, right], rows);
+    }
+    Ok(())
+}
+
+/// The rows of differing parts that differ, one line each, after a line that counts them.
+async fn located(
+    source: &mut Side,
+    target: &mut Side,
+    views: &[View; 2],
+    parts: &[i64],
+    depth: Depth,
+) -> Result<Vec<String>, DatabaseError> {
+    let [left, right] = views;
+    let at_once = if left.split.is_ranges() { 1 } else { PARTS_AT_ONCE };
+    let mut found = Vec::new();
+    let mut least = false;
+    'parts: for parts in parts.chunks(at_once) {
+        let (here, there) = try_join(source.cells(left, parts), target.cells(right, parts)).await?;
+        for cells in few(&sums::differing(&here, &there), &here, &there) {
+            if found.len() >= ROWS_FOUND {
+                least = true;
+                break 'parts;
+            }
+            let (here, there) =
+                try_join(source.rows(left, parts, &cells), target.rows(right, parts, &cells))
+                    .await?;
+            found.extend(located::unlike(left, here, there, depth.keys));
+        }
+    }
+    let counted = if found.len() == 1 { "row differs" } else { "rows differ" };
+    let counted = format!("{}{} {counted}", if least { "at least " } else { "" }, found.len());
+    found.truncate(depth.rows);
+    found.insert(0, counted);
+    Ok(found)
+}
+
+/// Cells in groups whose rows can be held.
+fn few(cells: &[i64], source: &Sums, target: &Sums) -> Vec<Vec<i64>> {
+    let rows = |cell: &i64| -> u64 {
+        [source, target].iter().filter_map(|sums| sums.get(cell)).map(|sum| sum.rows).sum()
+    };
+    let mut groups: Vec<Vec<i64>> = Vec::new();
+    let mut held = 0;
+    for cell in cells {
+        held += rows(cell);
+        match groups.last_mut() {
+            Some(group) if held <= ROWS_AT_ONCE => group.push(*cell),
+            _ => {
+                held = rows(cell);
+                groups.push(vec![*cell]);
+            }
+        }
+    }
+    groups
+}

@@ -1,0 +1,341 @@
+//! One side on MariaDB or MySQL: one session, one snapshot, one statement at a time.
+//!
+//! Rows lie in the order of the primary key, so a table with an integer key is read range by range. A statement that takes too
+//! long is asked again for fewer keys, in the same snapshot. Other tables are read by one statement.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::located::RowMark;
+use super::mysql_text as text;
+use super::pace::Pace;
+use super::shape::{ColumnShape, Form, Relation, Shape, View};
+use super::sums::{Split, Sum, Sums};
+use super::{Engine, Seen};
+use crate::database::DatabaseError;
+use crate::database::mysql::{Reader, Row, Server, quoted};
+
+/// What a statement may take at least that can not be asked for less.
+const UNDIVIDED: Duration = Duration::from_secs(30);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct MySql {
+    reader: Reader,
+    /// Product and version.
+    pub(super) engine: Engine,
+    tables: Vec<String>,
+    pace: Pace,
+    keys_at_once: u64,
+}
+
+impl MySql {
+    pub(super) async fn open(server: &Server, pace: Pace) -> Result<Self, DatabaseError> {
+        let mut reader = server.reader().await?;
+        reader.limit(pace.limit.max(UNDIVIDED)).await?;
+        reader.snapshot().await?;
+        let names = "select table_name from information_schema.tables \
+             where table_schema = database() and table_type = 'BASE TABLE'";
+        let names = reader.rows(names).await?.ok_or_else(|| reader.slow())?;
+        let engine = Engine::MySql(reader.product());
+        let tables = names.into_iter().flatten().flatten().collect();
+        Ok(Self { reader, engine, tables, pace, keys_at_once: u64::MAX })
+    }
+
+    pub(super) fn tables(&self) -> Vec<String> {
+        self.tables.clone()
+    }
+
+    pub(super) async fn close(self) {
+        self.reader.close().await;
+    }
+
+    pub(super) async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
+        if !self.tables.iter().any(|name| name == table) {
+            return Ok(None);
+        }
+        let named = format!("table_schema = database() and table_name = {}", literal(table));
+        let kind = format!(
+            "select coalesce(engine, ''), cast(coalesce(table_rows, 0) as char) from information_schema.tables where {named}"
+        );
+        let kind = self.whole(&kind).await?.into_iter().next().unwrap_or_default();
+        let [storage, estimate] = self.texts(kind)?;
+        let columns = format!(
+            "select column_name, data_type, is_nullable, concat(column_type, \
+               if(collation_name is null, '', concat(' collate ', collation_name)), \
+               if(coalesce(generation_expression, '') = '', '', concat(' as (', generation_expression, ')')), \
+               if(column_default is null, '', concat(' default ', column_default)), if(extra = '', '', concat(' ', extra))) \
+             from information_schema.columns where {named} order by ordinal_position"
+        );
+        let columns = self.whole(&columns).await?;
+        let columns = columns.into_iter().map(|row| Ok(column(self.texts(row)?)));
+        let columns = columns.collect::<Result<Vec<_>, DatabaseError>>()?;
+        let (key, objects) = self.keys(&named).await?;
+        let name = quoted(table);
+        Ok(Some(Shape {
+            relations: vec![Relation { quoted: name.clone(), pages: None }],
+            quoted: name,
+            columns,
+            key,
+            objects,
+            estimate: estimate.parse().unwrap_or_default(),
+            unreadable: (storage != "InnoDB")
+                .then(|| format!("its engine {storage} has no snapshots")),
+        }))
+    }
+
+    /// The primary key, and every other index and constraint.
+    async fn keys(
+        &mut self,
+        named: &str,
+    ) -> Result<(Vec<String>, BTreeMap<String, String>), DatabaseError> {
+        let statement = format!(
+            "select index_name, cast(non_unique as char), index_type, column_name, \
+             coalesce(concat('(', sub_part, ')'), '') from information_schema.statistics \
+             where {named} order by index_name, seq_in_index"
+        );
+        let mut key = Vec::new();
+        let mut objects = BTreeMap::new();
+        for row in self.whole(&statement).await? {
+            let [index, many, kind, column, part] = self.texts(row)?;
+            if index == "PRIMARY" {
+                key.push(column);
+                continue;
+            }
+            let unique = if many == "0" { "unique " } else { "" };
+            let what = objects
+                .entry(format!("index {index}"))
+                .or_insert_with(|| format!("{unique}{}:", kind.to_lowercase()));
+            what.extend([" ", &column, &part]);
+        }
+        let references = format!(
+            "select c.constraint_name, group_concat(concat(c.column_name, ' to ', c.referenced_table_name, '.', \
+               c.referenced_column_name) order by c.ordinal_position separator ', '), min(r.update_rule), min(r.delete_rule) \
+             from information_schema.key_column_usage c join information_schema.referential_constraints r \
+               on r.constraint_schema = c.constraint_schema and r.constraint_name = c.constraint_name and r.table_name = c.table_name \
+             where c.{named} and c.referenced_table_name is not null group by c.constraint_name",
+            named = named.replacen("table_name", "c.table_name", 1)
+        );
+        for row in self.whole(&references).await? {
+            let [name, what, update, delete] = self.texts(row)?;
+            let what = format!("{what} on update {update} on delete {delete}");
+            objects.insert(format!("foreign key {name}"), what);
+        }
+        Ok((key, objects))
+    }
+
+    /// The least and the greatest value of an integer column.
+    pub(super) async fn ends(
+        &mut self,
+        view: &View,
+        column: &str,
+    ) -> Result<Option<(i64, i64)>, DatabaseError> {
+        let column = quoted(column);
+        let asked = format!(
+            "select cast(min({column}) as char), cast(max({column}) as char) from {}",
+            view.quoted
+        );
+        let row = self.whole(&asked).await?.into_iter().next().unwrap_or_default();
+        if row.iter().any(Option::is_none) {
+            return Ok(None);
+        }
+        let [low, high] = self.texts(row)?;
+        let number = |text: String| text.parse().map_err(|_| self.reader.odd("no whole number"));
+        Ok(Some((number(low)?, number(high)?)))
+    }
+
+    /// The sum of every part of the table.
+    pub(super) async fn sums(
+        &mut self,
+        view: &View,
+        seen: Seen<'_>,
+    ) -> Result<Sums, DatabaseError> {
+        let mut sums = Sums::new();
+        let Split::Ranges { column, shift } = &view.split else {
+            let rows = self.whole(&grouped(view, &text::part(view), "true")).await?;
+            self.merge(&mut sums, rows)?;
+            seen(sums.values().map(|sum| sum.rows).sum());
+            return Ok(sums);
+        };
+        let Some((least, greatest)) = self.ends(view, column).await? else { return Ok(sums) };
+        self.reader.limit(self.pace.limit).await?;
+        for part in (least >> shift)..=(greatest >> shift) {
+            let (low, high) = Split::ends(part, *shift);
+            let sum = self.range(view, column, (low.max(least), high.min(greatest)), seen).await?;
+            if sum.rows > 0 {
+                sums.insert(part, sum);
+            }
+        }
+        self.reader.limit(self.pace.limit.max(UNDIVIDED)).await?;
+        Ok(sums)
+    }
+
+    /// The sum of the rows whose keys lie in a range, by as many statements as it takes.
+    async fn range(
+        &mut self,
+        view: &View,
+        column: &str,
+        (low, high): (i64, i64),
+        seen: Seen<'_>,
+    ) -> Result<Sum, DatabaseError> {
+        let mut sum = Sum::default();
+        let mut next = Some(low);
+        while let Some(from) = next {
+            let to = high.min(from.saturating_add_unsigned(self.keys_at_once - 1));
+            let asked = grouped(view, "0", &text::between(column, from, to));
+            let began = Instant::now();
+            let Some(rows) = self.reader.rows(&asked).await? else {
+                if self.keys_at_once == 1 {
+                    return Err(self.reader.slow());
+                }
+                let keys = to.abs_diff(from).saturating_add(1);
+                self.keys_at_once = (self.keys_at_once.min(keys) / 4).max(1);
+                continue;
+            };
+            let took = began.elapsed();
+            let mut found = Sums::new();
+            self.merge(&mut found, rows)?;
+            let found = super::sums::total(&found);
+            seen(found.rows);
+            sum.add(found);
+            next = (to < high).then(|| to + 1);
+            self.keys_at_once = self.pace.next(self.keys_at_once, took);
+            self.pace.rest(took).await;
+        }
+        Ok(sum)
+    }
+
+    /// The sum of every cell of some parts.
+    pub(super) async fn cells(
+        &mut self,
+        view: &View,
+        parts: &[i64],
+    ) -> Result<Sums, DatabaseError> {
+        let asked = grouped(view, &text::cell(view), &text::is_in(view, parts));
+        let rows = self.whole(&asked).await?;
+        let mut sums = Sums::new();
+        self.merge(&mut sums, rows)?;
+        Ok(sums)
+    }
+
+    /// The rows of some cells.
+    pub(super) async fn rows(
+        &mut self,
+        view: &View,
+        parts: &[i64],
+        cells: &[i64],
+    ) -> Result<Vec<RowMark>, DatabaseError> {
+        let filter = format!(
+            "{} and {} in ({})",
+            text::is_in(view, parts),
+            text::cell(view),
+            super::postgres_text::list(cells)
+        );
+        let marks = text::marks(view);
+        // A key tells rows apart; rows without one are counted.
+        let (times, group) = if view.key.is_empty() {
+            let places: Vec<String> = (1..=marks.len()).map(|at| at.to_string()).collect();
+            ("cast(count(*) as char)", format!(" group by {}", places.join(", ")))
+        } else {
+            ("'1'", String::new())
+        };
+        let asked = format!(
+            "select {}, {times} from {} t where {filter}{group}",
+            marks.join(", "),
+            view.quoted
+        );
+        let rows = self.whole(&asked).await?;
+        rows.into_iter().map(|row| self.mark(view, row)).collect()
+    }
+
+    fn mark(&self, view: &View, row: Row) -> Result<RowMark, DatabaseError> {
+        let number = |text: String| text.parse().map_err(|_| self.reader.odd("no digest"));
+        let mut texts = row.into_iter();
+        let key = texts.by_ref().take(view.key.len()).map(Option::unwrap_or_default).collect();
+        let digests = texts.by_ref().take(view.columns.len());
+        let digests = digests.map(|text| text.map(number).transpose()).collect::<Result<_, _>>()?;
+        let times = texts.next().flatten().and_then(|text| text.parse().ok());
+        Ok(RowMark(key, digests, times.ok_or_else(|| self.reader.odd("no count"))?))
+    }
+
+    async fn whole(&mut self, statement: &str) -> Result<Vec<Row>, DatabaseError> {
+        self.reader.rows(statement).await?.ok_or_else(|| self.reader.slow())
+    }
+
+    fn merge(&self, sums: &mut Sums, rows: Vec<Row>) -> Result<(), DatabaseError> {
+        for row in rows {
+            let [part, rows, hashed, hash] = self.texts(row)?;
+            if rows != hashed {
+                let why = "a row is longer than `max_allowed_packet` of the server and has no hash";
+                return Err(DatabaseError::System(why.to_owned()));
+            }
+            let odd = || self.reader.odd("no sum");
+            let (part, rows) = (part.parse().ok(), rows.parse().ok());
+            let hash = if hash.is_empty() { Some(0) } else { hash.parse().ok() };
+            let (Some(part), Some(rows), Some(hash)) = (part, rows, hash) else {
+                return Err(odd());
+            };
+            sums.entry(part).or_default().add(Sum { rows, hash });
+        }
+        Ok(())
+    }
+
+    /// So many texts; empty for NULL.
+    fn texts<const N: usize>(&self, row: Row) -> Result<[String; N], DatabaseError> {
+        let texts: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
+        texts.try_into().map_err(|_| self.reader.odd("not as many columns as asked for"))
+    }
+}
+
+fn grouped(view: &View, by: &str, filter: &str) -> String {
+    let hash = text::row_hash(view);
+    // Without rows there is no group, not one of NULL.
+    format!(
+        "select cast({by} as char) as p, cast(count(*) as char), cast(count({hash}) as char), cast(sum({hash}) as char) \
+         from {} t where {filter} group by p",
+        view.quoted
+    )
+}
+
+/// A text, as it stands in a statement of these sessions: their SQL mode has escapes.
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+}
+
+fn column([name, kind, nullable, declared]: [String; 4]) -> ColumnShape {
+    let form = match kind.as_str() {
+        "tinyint" | "smallint" | "mediumint" => Form::Int4,
+        // All fit but those that use the highest bit without a sign.
+        "int" => Form::Int8,
+        "bigint" if !declared.contains("unsigned") => Form::Int8,
+        "bigint" | "decimal" => Form::Decimal,
+        "float" | "double" => Form::Float,
+        "bit" => Form::Bits,
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "geometry"
+        | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+        | "multipolygon" | "geometrycollection" => Form::Bytes,
+        "date" | "time" | "datetime" | "timestamp" | "year" => Form::Printed,
+        _ => Form::Text,
+    };
+    ColumnShape { name, declared, not_null: nullable == "NO", form }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_can_not_end_early() {
+        assert_eq!(literal(r"it's \"), r"'it''s \\'");
+    }
+
+    #[test]
+    fn what_may_not_fit_is_no_range() {
+        let form = |kind: &str, declared: &str| {
+            column([String::new(), kind.to_owned(), "NO".to_owned(), declared.to_owned()]).form
+        };
+        assert_eq!(form("bigint", "bigint(20)"), Form::Int8);
+        assert_eq!(form("bigint", "bigint(20) unsigned"), Form::Decimal);
+        assert_eq!(form("int", "int(10) unsigned"), Form::Int8);
+    }
+}

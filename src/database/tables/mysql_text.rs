@@ -1,0 +1,114 @@
+//! What MariaDB and MySQL are asked about rows: pure.
+//!
+//! CRC32 is linear: two rows of equal length that swapped a value have the same exclusive or of it, whatever the value. The
+//! product of two CRCs of different polynomials, summed, is not; only MariaDB has the second, from 10.8. A text is preceded
+//! by its length, so that no border between columns can move.
+
+use super::shape::{Asked, By, Form, View};
+use super::sums::{PARTS, Split};
+use crate::database::mysql::quoted;
+
+/// The hash of a row, a whole number; NULL only where the row is longer than the server's `max_allowed_packet`.
+pub(super) fn row_hash(view: &View) -> String {
+    let text = joined(&view.columns.iter().collect::<Vec<_>>());
+    match view.by {
+        By::Own => format!("crc32({text}) * crc32c({text})"),
+        By::Text => format!("cast({} as unsigned)", text_hash(&text)),
+    }
+}
+
+/// The hash of what names a row.
+fn name_hash(view: &View) -> String {
+    let text = joined(&view.naming());
+    match view.by {
+        By::Own => format!("crc32({text})"),
+        By::Text => format!("cast({} as unsigned)", text_hash(&text)),
+    }
+}
+
+/// The part a row is in, where parts are no ranges.
+pub(super) fn part(view: &View) -> String {
+    format!("({} & {})", name_hash(view), PARTS - 1)
+}
+
+/// The cell of its part a row is in.
+pub(super) fn cell(view: &View) -> String {
+    let cells = match view.split {
+        Split::Ranges { .. } => PARTS,
+        Split::Hashed => PARTS * PARTS,
+    };
+    format!("({} & {})", name_hash(view), cells - 1)
+}
+
+/// Holds for rows of such a part.
+pub(super) fn is_in(view: &View, parts: &[i64]) -> String {
+    match (&view.split, parts) {
+        (Split::Ranges { column, shift }, [part]) => {
+            let (low, high) = Split::ends(*part, *shift);
+            between(column, low, high)
+        }
+        _ => format!("{} in ({})", part(view), super::postgres_text::list(parts)),
+    }
+}
+
+/// Holds for keys from `low` to `high`.
+pub(super) fn between(column: &str, low: i64, high: i64) -> String {
+    format!("t.{} between {low} and {high}", quoted(column))
+}
+
+/// What names a row, then a digest of each column, then how often the row is there.
+pub(super) fn marks(view: &View) -> Vec<String> {
+    let key = view.key.iter().map(|&at| told(&view.columns[at]));
+    let columns = view.columns.iter().map(|column| text_hash(&value(column)));
+    key.chain(columns).collect()
+}
+
+/// 60 bits of MD5, as decimal digits; NULL for NULL.
+fn text_hash(text: &str) -> String {
+    format!("conv(left(md5({text}), 15), 16, 10)")
+}
+
+/// A value as people read it.
+fn told(column: &Asked) -> String {
+    match column.form {
+        Form::Bytes => format!("lower(hex(t.{}))", quoted(&column.name)),
+        Form::Text => format!("convert(t.{} using utf8mb4)", quoted(&column.name)),
+        _ => format!("cast({} as char)", value(column)),
+    }
+}
+
+/// A value as it goes into a hash; no two that the server tells apart are alike.
+fn value(column: &Asked) -> String {
+    let name = format!("t.{}", quoted(&column.name));
+    match column.form {
+        // A float is written with six digits, a double with all.
+        Form::Float => format!("{name} * 1e0"),
+        Form::Bits => format!("{name} + 0"),
+        // Bytes: as text, columns of two collations would not go together.
+        Form::Text => format!("cast(convert({name} using utf8mb4) as binary)"),
+        _ => name,
+    }
+}
+
+/// Values one after the other. Where one is too long for the server it is NULL, and so is the whole: `concat_ws` and `coalesce`
+/// would pass over it.
+fn joined(columns: &[&Asked]) -> String {
+    let mut items = Vec::new();
+    for column in columns {
+        let (name, value) = (quoted(&column.name), value(column));
+        let or_empty = |value: &str| {
+            if column.nullable {
+                format!("if(isnull(t.{name}), '', {value})")
+            } else {
+                value.to_owned()
+            }
+        };
+        if matches!(column.form, Form::Text | Form::Bytes) {
+            items.push(or_empty(&format!("length({value})")));
+        }
+        items.push(or_empty(&value));
+    }
+    let nullable = columns.iter().filter(|column| column.nullable);
+    items.extend(nullable.map(|column| format!("isnull(t.{})", quoted(&column.name))));
+    format!("concat({})", items.join(", '#', "))
+}

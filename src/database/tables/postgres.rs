@@ -1,0 +1,428 @@
+//! One side on PostgreSQL, from version 12: one session, one snapshot, one statement at a time.
+//!
+//! Where the whole table is read it is read page by page in the order of the disk, a few pages a statement, whatever the key is:
+//! sums do not depend on the order, so both sides need not cut at the same rows. A statement that takes too long is asked again
+//! for fewer pages, in the same snapshot.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sqlx::AssertSqlSafe;
+
+use super::located::RowMark;
+use super::pace::Pace;
+use super::postgres_text as text;
+use super::shape::{ColumnShape, Form, Relation, Shape, View};
+use super::sums::{Sum, Sums};
+use super::{Engine, Seen};
+use crate::database::DatabaseError;
+use crate::database::postgres::{Reader, Server, quoted};
+
+/// Settings that change how values are written out, or how a plan reads them, beyond those of every session.
+const PINNED: &str = "set local row_security = off; set local lc_monetary = 'C'; set local xmloption = 'content'; \
+     set local jit = off; set local max_parallel_workers_per_gather = 0; savepoint part";
+
+/// What a statement may take at least that can not be asked for less.
+const UNDIVIDED: Duration = Duration::from_secs(30);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    at: String,
+    reader: Reader,
+    /// Version and encoding.
+    pub(super) engine: Engine,
+    tables: BTreeMap<String, (String, String)>,
+    pace: Pace,
+    pages_at_once: u64,
+}
+
+#[derive(Deserialize)]
+struct TableOf {
+    kind: String,
+    columns: Vec<ColumnOf>,
+    key: Option<Vec<String>>,
+    relations: Vec<(String, u64, u64, String, Option<String>)>,
+    objects: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct ColumnOf {
+    name: String,
+    declared: String,
+    not_null: bool,
+    base: String,
+    digits_fixed: bool,
+}
+
+impl Postgres {
+    pub(super) async fn open(server: &Server, pace: Pace) -> Result<Self, DatabaseError> {
+        let server = server.clone().with_statement_limit(pace.limit.max(UNDIVIDED));
+        let mut reader = server.reader().await?;
+        reader.snapshot().await?;
+        let identity = "select json_build_array(current_setting('server_version_num')::int / 10000, current_setting('server_encoding'))::text";
+        let (major, encoding): (u32, String) = reader.json(identity, &[]).await?;
+        if major < 12 {
+            let why = format!(
+                "{} is PostgreSQL {major}; tables are compared from version 12",
+                server.at()
+            );
+            return Err(DatabaseError::System(why));
+        }
+        let names = "select coalesce(json_agg(json_build_array(nspname, relname)), '[]')::text from pg_class c \
+             join pg_namespace n on n.oid = relnamespace where relkind in ('r', 'p', 'f') and not relispartition \
+             and nspname !~ '^pg_' and nspname <> 'information_schema'";
+        let names: Vec<(String, String)> = reader.json(names, &[]).await?;
+        let tables = names
+            .into_iter()
+            .map(|(schema, name)| (shown(&schema, &name), (schema, name)))
+            .collect();
+        let mut this = Self {
+            at: server.at().to_owned(),
+            reader,
+            engine: Engine::Postgres { major, encoding },
+            tables,
+            pace,
+            pages_at_once: 1024,
+        };
+        this.run(PINNED).await?;
+        Ok(this)
+    }
+
+    pub(super) fn tables(&self) -> Vec<String> {
+        self.tables.keys().cloned().collect()
+    }
+
+    pub(super) async fn close(self) {
+        self.reader.close().await;
+    }
+
+    pub(super) async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
+        let Some((schema, name)) = self.tables.get(table) else { return Ok(None) };
+        let name = format!("{}.{}", quoted(schema), quoted(name));
+        let found: TableOf = self.reader.json(SHAPE, &[&name]).await?;
+        let pages = |pages: u64, method: Option<&str>| {
+            (self.engine.reads_pages() && method == Some("heap")).then_some(pages)
+        };
+        let foreign = found.relations.iter().find(|it| it.3 == "f");
+        Ok(Some(Shape {
+            quoted: if found.kind == "p" { name.clone() } else { format!("only {name}") },
+            columns: found.columns.into_iter().map(column).collect(),
+            key: found.key.unwrap_or_default(),
+            unreadable: foreign.map(|it| format!("{} is a foreign table", it.0)),
+            estimate: found.relations.iter().map(|it| it.2).sum(),
+            relations: found
+                .relations
+                .into_iter()
+                .map(|it| Relation { pages: pages(it.1, it.4.as_deref()), quoted: it.0 })
+                .collect(),
+            objects: found.objects.unwrap_or_default(),
+        }))
+    }
+
+    /// The least and the greatest value of an integer column.
+    pub(super) async fn ends(
+        &mut self,
+        view: &View,
+        column: &str,
+    ) -> Result<Option<(i64, i64)>, DatabaseError> {
+        let column = quoted(column);
+        let asked = format!(
+            "select json_build_array(min(t.{column})::int8, max(t.{column})::int8)::text from {} t",
+            view.quoted
+        );
+        match self.whole(&asked).await? {
+            (Some(low), Some(high)) => Ok(Some((low, high))),
+            (None, _) | (_, None) => Ok(None::<(i64, i64)>),
+        }
+    }
+
+    /// The sum of every part of the table.
+    pub(super) async fn sums(
+        &mut self,
+        view: &View,
+        seen: Seen<'_>,
+    ) -> Result<Sums, DatabaseError> {
+        let asked = |from: &str, filter: &str| {
+            grouped(&text::part(view), &text::row_hash(view), from, filter)
+        };
+        let mut sums = Sums::new();
+        let mut add = |found: Vec<(i64, u64, String)>| {
+            seen(found.iter().map(|it| it.1).sum());
+            merge(&mut sums, found)
+        };
+        self.scan(view, asked, &mut add).await?;
+        Ok(sums)
+    }
+
+    /// The sum of every cell of some parts.
+    pub(super) async fn cells(
+        &mut self,
+        view: &View,
+        parts: &[i64],
+    ) -> Result<Sums, DatabaseError> {
+        let filter = text::is_in(view, parts);
+        let asked = |from: &str, pages: &str| {
+            grouped(
+                &text::cell(view),
+                &text::row_hash(view),
+                from,
+                &format!("{filter} and {pages}"),
+            )
+        };
+        let mut sums = Sums::new();
+        let mut add = |found| merge(&mut sums, found);
+        self.some(view, asked, &mut add).await?;
+        Ok(sums)
+    }
+
+    /// The rows of some cells.
+    pub(super) async fn rows(
+        &mut self,
+        view: &View,
+        parts: &[i64],
+        cells: &[i64],
+    ) -> Result<Vec<RowMark>, DatabaseError> {
+        let filter = format!(
+            "{} and ({}) in ({})",
+            text::is_in(view, parts),
+            text::cell(view),
+            text::list(cells)
+        );
+        let asked = |from: &str, pages: &str| {
+            format!(
+                "select coalesce(jsonb_agg(m || to_jsonb(n)), '[]')::text from \
+                 (select {} as m, count(*) as n from {from} t where {filter} and {pages} group by 1) s",
+                text::mark(view)
+            )
+        };
+        let mut rows = Vec::new();
+        let mut add = |found: Vec<RowMark>| {
+            rows.extend(found);
+            Ok(())
+        };
+        self.some(view, asked, &mut add).await?;
+        Ok(rows)
+    }
+
+    /// Asks by the index where parts are ranges of the key, else the whole table.
+    async fn some<T: DeserializeOwned>(
+        &mut self,
+        view: &View,
+        asked: impl Fn(&str, &str) -> String,
+        add: &mut (dyn FnMut(T) -> Result<(), String> + Send),
+    ) -> Result<(), DatabaseError> {
+        if view.split.is_ranges() {
+            let found = self.whole(&asked(&view.quoted, "true")).await?;
+            return add(found).map_err(|why| self.odd(&why));
+        }
+        self.scan(view, asked, add).await
+    }
+
+    /// Asks for some pages at a time until the table has been read.
+    async fn scan<T: DeserializeOwned>(
+        &mut self,
+        view: &View,
+        asked: impl Fn(&str, &str) -> String,
+        add: &mut (dyn FnMut(T) -> Result<(), String> + Send),
+    ) -> Result<(), DatabaseError> {
+        self.limit(self.pace.limit).await?;
+        for relation in &view.relations {
+            let from = format!("only {}", relation.quoted);
+            let Some(pages) = relation.pages else {
+                self.limit(self.pace.limit.max(UNDIVIDED)).await?;
+                let found = self.whole(&asked(&from, "true")).await?;
+                add(found).map_err(|why| self.odd(&why))?;
+                self.limit(self.pace.limit).await?;
+                continue;
+            };
+            let mut page = 0;
+            while page == 0 || page < pages {
+                let next = page.saturating_add(self.pages_at_once);
+                // The last one is open: no row may be passed over.
+                let until = if next < pages {
+                    format!(" and t.ctid < '({next},0)'")
+                } else {
+                    String::new()
+                };
+                let began = Instant::now();
+                let answered =
+                    self.ask(&asked(&from, &format!("t.ctid >= '({page},0)'{until}"))).await?;
+                let Some(found) = answered else {
+                    if self.pages_at_once == 1 {
+                        return Err(self.slow());
+                    }
+                    self.pages_at_once = (self.pages_at_once / 4).max(1);
+                    self.limit(self.pace.limit).await?;
+                    continue;
+                };
+                add(found).map_err(|why| self.odd(&why))?;
+                page = next;
+                self.pages_at_once = self.pace.next(self.pages_at_once, began.elapsed());
+                self.pace.rest(began.elapsed()).await;
+            }
+        }
+        self.limit(self.pace.limit.max(UNDIVIDED)).await
+    }
+
+    async fn limit(&mut self, limit: Duration) -> Result<(), DatabaseError> {
+        // The rollback takes nothing back but the limit before.
+        self.run(&format!(
+            "rollback to savepoint part; set local statement_timeout = {}",
+            limit.as_millis()
+        ))
+        .await
+    }
+
+    async fn whole<T: DeserializeOwned>(&mut self, statement: &str) -> Result<T, DatabaseError> {
+        self.ask(statement).await?.ok_or_else(|| self.slow())
+    }
+
+    /// The answer to a statement; none where it took longer than it may.
+    async fn ask<T: DeserializeOwned>(
+        &mut self,
+        statement: &str,
+    ) -> Result<Option<T>, DatabaseError> {
+        // Safe: composed of quoted names and numbers. Not kept: hardly one is asked twice.
+        let asked =
+            sqlx::query_scalar::<_, String>(AssertSqlSafe(statement.to_owned())).persistent(false);
+        let patience = self.pace.limit.max(UNDIVIDED) + Duration::from_secs(5);
+        let answered =
+            tokio::time::timeout(patience, asked.fetch_one(self.reader.connection())).await;
+        let text = match answered {
+            Ok(Ok(text)) => text,
+            Ok(Err(sqlx::Error::Database(told))) if told.code().as_deref() == Some("57014") => {
+                self.run("rollback to savepoint part").await?;
+                return Ok(None);
+            }
+            Ok(Err(error)) => return Err(self.reader.failed(&error)),
+            Err(_) => return Err(self.slow()),
+        };
+        serde_json::from_str(&text).map(Some).map_err(|why| self.odd(&why.to_string()))
+    }
+
+    async fn run(&mut self, statement: &str) -> Result<(), DatabaseError> {
+        let ran = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()))
+            .execute(self.reader.connection())
+            .await;
+        ran.map(drop).map_err(|error| self.reader.failed(&error))
+    }
+
+    fn slow(&self) -> DatabaseError {
+        let cause = format!("a statement took longer than {} s", self.pace.limit.as_secs());
+        DatabaseError::Silent { at: self.at.clone(), cause }
+    }
+
+    fn odd(&self, why: &str) -> DatabaseError {
+        let cause = format!("an answer that can not be read: {why}");
+        DatabaseError::Silent { at: self.at.clone(), cause }
+    }
+}
+
+fn grouped(by: &str, hash: &str, from: &str, filter: &str) -> String {
+    format!(
+        "select coalesce(json_agg(json_build_array(p, n, h::text)), '[]')::text from \
+         (select {by} as p, count(*) as n, sum({hash}) as h from {from} t where {filter} group by 1) s"
+    )
+}
+
+fn merge(sums: &mut Sums, found: Vec<(i64, u64, String)>) -> Result<(), String> {
+    for (part, rows, hash) in found {
+        let hash = hash.parse().map_err(|_| format!("`{hash}` is no sum"))?;
+        sums.entry(part).or_default().add(Sum { rows, hash });
+    }
+    Ok(())
+}
+
+/// A table's name as people write it: without `public`, and quoted only where a dot would mislead.
+fn shown(schema: &str, name: &str) -> String {
+    let part = |name: &str| if name.contains(['.', '"']) { quoted(name) } else { name.to_owned() };
+    if schema == "public" { part(name) } else { format!("{}.{}", part(schema), part(name)) }
+}
+
+fn column(found: ColumnOf) -> ColumnShape {
+    let form = match found.base.as_str() {
+        "bool" => Form::Bool,
+        "int2" | "int4" => Form::Int4,
+        "int8" => Form::Int8,
+        "numeric" if found.digits_fixed => Form::Decimal,
+        "text" | "varchar" => Form::Text,
+        "uuid" => Form::Uuid,
+        "float4" | "float8" => Form::Float,
+        "bytea" => Form::Bytes,
+        "timestamp" => Form::Sent("timestamp_send"),
+        "timestamptz" => Form::Sent("timestamptz_send"),
+        "date" => Form::Sent("date_send"),
+        "time" => Form::Sent("time_send"),
+        _ => Form::Printed,
+    };
+    ColumnShape { name: found.name, declared: found.declared, not_null: found.not_null, form }
+}
+
+/// Everything about a table, `$1`. A column's base type is the one under its domains, and its name is `text` for the server's own
+/// types only: another schema may have a type of the same name.
+const SHAPE: &str = "
+with recursive it as (select c.oid, c.relkind from pg_class c where c.oid = $1::text::regclass),
+base as (
+  select a.attnum, a.atttypid as type, a.atttypmod as mod from pg_attribute a, it
+  where a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped
+  union all
+  select b.attnum, t.typbasetype, t.typtypmod from base b join pg_type t on t.oid = b.type where t.typtype = 'd'),
+leaves as (
+  select p.relid as oid from it, pg_partition_tree(it.oid) p where it.relkind = 'p' and p.isleaf
+  union all select oid from it where relkind <> 'p')
+select json_build_object(
+  'kind', it.relkind,
+  'columns', (
+    select coalesce(json_agg(json_build_object(
+      'name', a.attname, 'not_null', a.attnotnull, 'digits_fixed', b.mod >= 0,
+      'base', case when t.typnamespace = 'pg_catalog'::regnamespace then t.typname::text else '' end,
+      'declared', format_type(a.atttypid, a.atttypmod)
+        || case when a.attcollation <> y.typcollation then ' collate ' || a.attcollation::regcollation::text else '' end
+        || case a.attidentity when 'a' then ' generated always as identity' when 'd' then ' generated by default as identity' else '' end
+        || case when d.adbin is null then '' when a.attgenerated <> '' then ' generated always as ' || pg_get_expr(d.adbin, d.adrelid)
+             else ' default ' || pg_get_expr(d.adbin, d.adrelid) end) order by a.attnum), '[]')
+    from pg_attribute a join base b on b.attnum = a.attnum join pg_type t on t.oid = b.type and t.typtype <> 'd'
+    join pg_type y on y.oid = a.atttypid
+    left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum where a.attrelid = it.oid),
+  'key', (
+    select json_agg(a.attname order by k.place) from pg_index i
+    cross join lateral unnest(i.indkey::int2[]) with ordinality k(number, place)
+    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+    where i.indrelid = it.oid and i.indisprimary and k.place <= i.indnkeyatts),
+  'relations', (
+    select coalesce(json_agg(json_build_array(c.oid::regclass::text, p.pages,
+      case when c.reltuples < 0 then p.pages * 50 else c.reltuples::int8 end, c.relkind, m.amname)), '[]')
+    from leaves l join pg_class c on c.oid = l.oid left join pg_am m on m.oid = c.relam
+    cross join lateral (select coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int8 as pages) p),
+  'objects', (
+    select json_object_agg(name, what) from (
+      select 'index ' || x.relname as name, pg_get_indexdef(i.indexrelid) || case when i.indisvalid then '' else ' (not valid)' end as what
+      from pg_index i join pg_class x on x.oid = i.indexrelid
+      where i.indrelid = it.oid and not exists (select from pg_constraint c where c.conindid = i.indexrelid and c.conrelid = it.oid)
+      union all
+      select 'constraint ' || c.conname, pg_get_constraintdef(c.oid) from pg_constraint c
+      where c.conrelid = it.oid and c.contype in ('c', 'f', 'p', 'u', 'x')) o)
+)::text from it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_shown_as_people_write_them() {
+        assert_eq!(shown("public", "orders"), "orders");
+        assert_eq!(shown("sales", "orders"), "sales.orders");
+        assert_eq!(shown("public", "a.b"), "\"a.b\"");
+    }
+
+    #[test]
+    fn what_is_no_sum_is_an_error() {
+        let mut sums = Sums::new();
+        merge(&mut sums, vec![(1, 2, "-3".to_owned()), (1, 1, "1".to_owned())]).expect("sums");
+        assert_eq!(sums[&1], Sum { rows: 3, hash: -2 });
+        merge(&mut sums, vec![(1, 2, "1.5".to_owned())]).expect_err("no whole number");
+    }
+}

@@ -1,0 +1,104 @@
+//! Comparing through the library, as the step does it, and judging what was found by the oracle.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use migrate::database::postgres::Server;
+use migrate::database::{
+    Comparison, DatabaseError, Depth, Pace, Side, TableVerdict, compare_servers, mysql,
+};
+use migrate::diagnostic::redact::Secrets;
+use migrate::plan::SecretRef;
+use migrate::run::RunId;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::oracle::Table;
+
+/// The secret `db`, read from a file of that folder.
+fn secrets(dir: &Path, password: &str) -> Secrets {
+    std::fs::write(dir.join("db"), password).expect("a file");
+    let references = BTreeMap::from([("db".to_owned(), SecretRef::File("db".to_owned()))]);
+    Secrets::new(references).relative_to(dir)
+}
+
+/// The system `db` of a runbook.
+fn systems(kind: &str, endpoint: &str) -> BTreeMap<String, Value> {
+    BTreeMap::from([("db".to_owned(), json!({ kind: endpoint, "password": "db" }))])
+}
+
+/// The server behind such a system, its password `password`.
+pub(super) async fn postgres(endpoint: &str, password: &str) -> Server {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (systems, secrets) = (systems("postgres", endpoint), secrets(dir.path(), password));
+    Server::of("db", &systems, &secrets, dir.path(), &RunId::new("run")).await.expect("a server")
+}
+
+/// The same of MariaDB.
+pub(super) async fn mariadb(endpoint: &str, password: &str) -> mysql::Server {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (systems, secrets) = (systems("mysql", endpoint), secrets(dir.path(), password));
+    mysql::Server::of("db", &systems, &secrets, dir.path()).await.expect("a server")
+}
+
+/// Compares, every key shown.
+pub(super) async fn compare(
+    mut source: Side,
+    mut target: Side,
+    tables: &[&str],
+) -> Result<Comparison, DatabaseError> {
+    let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+    let depth = Depth { rows: 1000, keys: true };
+    let cancel = CancellationToken::new();
+    let compared =
+        compare_servers(&mut source, &mut target, (&tables, &[]), depth, &cancel, &|_| ()).await;
+    source.close().await;
+    target.close().await;
+    compared
+}
+
+pub(super) const PACE: Pace = Pace {
+    aim: std::time::Duration::from_millis(200),
+    limit: std::time::Duration::from_secs(30),
+    rest: 0.0,
+};
+
+/// The lines told of the only table; none where it is equal.
+#[track_caller]
+pub(super) fn lines(comparison: &Comparison) -> Vec<String> {
+    match &comparison.tables[..] {
+        [one] => match &one.verdict {
+            TableVerdict::Equal => Vec::new(),
+            TableVerdict::Different(lines) => lines.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What was found is what the oracle says, no more and no less.
+#[track_caller]
+pub(super) fn judge(case: &str, table: &Table, found: &Comparison) {
+    let (count, expected) = table.expected();
+    assert_eq!(
+        found.tables[0].rows,
+        (table.source.len() as u64, table.target.len() as u64),
+        "{case}"
+    );
+    let lines = lines(found);
+    let Some((first, named)) = lines.split_first() else {
+        assert_eq!(count, 0, "{case}: nothing found of {expected:?}");
+        return;
+    };
+    let counted =
+        if count == 1 { "1 row differs".to_owned() } else { format!("{count} rows differ") };
+    assert_eq!(*first, counted, "{case}: {named:?}, and not {expected:?}");
+    assert_eq!(named.len(), count, "{case}");
+    if table.key.is_some() {
+        assert_eq!(
+            named.iter().cloned().collect::<std::collections::BTreeSet<_>>(),
+            expected,
+            "{case}"
+        );
+    }
+}

@@ -1,0 +1,424 @@
+//! PostgreSQL to PostgreSQL.
+
+use migrate::database::{Comparison, DatabaseError, Pace, Side, TableVerdict};
+
+use super::changes::{PACE, compare, judge, lines, postgres};
+use super::oracle::{Table, Type};
+use crate::generate::Dice;
+use crate::lab::cases;
+use crate::postgres::cluster::{ADMIN, Cluster, PASSWORD};
+
+type Key = (Type, &'static [&'static str]);
+
+const KEYS: &[Key] = &[
+    (
+        Type {
+            sql: "bigint",
+            values: &[
+                "1",
+                "4294967297",
+                "-1",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "0",
+                "17",
+                "1024",
+                "65536",
+            ],
+        },
+        &[
+            "1",
+            "4294967297",
+            "-1",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "0",
+            "17",
+            "1024",
+            "65536",
+        ],
+    ),
+    (
+        Type { sql: "smallint", values: &["1", "2", "3", "-32768", "32767"] },
+        &["1", "2", "3", "-32768", "32767"],
+    ),
+    (
+        Type { sql: "text", values: &["''", "'a'", "'A'", "'a '", "'é'", "'it''s'"] },
+        &["''", "'a'", "'A'", "'a '", "'é'", "'it's'"],
+    ),
+    (
+        Type {
+            sql: "uuid",
+            values: &[
+                "'00000000-0000-0000-0000-000000000001'",
+                "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+            ],
+        },
+        &["'00000000-0000-0000-0000-000000000001'", "'ffffffff-ffff-ffff-ffff-ffffffffffff'"],
+    ),
+    (
+        Type {
+            sql: "timestamptz",
+            values: &["'2024-01-01 00:00:00.000001+00'", "'infinity'", "'-infinity'"],
+        },
+        &["'2024-01-01 00:00:00.000001+00'", "'infinity'", "'-infinity'"],
+    ),
+];
+
+const TYPES: &[Type] = &[
+    Type { sql: "boolean", values: &["true", "false"] },
+    Type { sql: "smallint", values: &["0", "1", "-1", "32767"] },
+    Type { sql: "integer", values: &["0", "1", "-1", "2147483647"] },
+    // The hash of the server itself is the same for 1, 4294967296 and 18446744069414584319 of these.
+    Type {
+        sql: "bigint",
+        values: &[
+            "0",
+            "1",
+            "4294967296",
+            "-1",
+            "-4294967297",
+            "9223372036854775807",
+            "-9223372036854775808",
+        ],
+    },
+    Type {
+        sql: "numeric",
+        values: &["0", "0.0", "1", "1.0", "1.00", "'NaN'", "'Infinity'", "'-Infinity'", "1e100"],
+    },
+    Type { sql: "numeric(6,2)", values: &["0", "1", "1.01", "'NaN'", "-1"] },
+    Type {
+        sql: "real",
+        values: &["0", "'-0'", "'NaN'", "'Infinity'", "'-Infinity'", "1.0000001", "1"],
+    },
+    Type {
+        sql: "double precision",
+        values: &[
+            "0",
+            "'-0'",
+            "'NaN'",
+            "'Infinity'",
+            "'-Infinity'",
+            "5e-324",
+            "1",
+            "1.0000000000000002",
+        ],
+    },
+    Type {
+        sql: "text",
+        values: &[
+            "''", "' '", "'a'", "'A'", "'a '", "'é'", "'e'", "'it''s'", "E'\\\\'", "E'\\n'",
+            "'NULL'", "'n'", "'1:a'",
+        ],
+    },
+    Type { sql: "varchar(10)", values: &["''", "' '", "'a'", "'a '"] },
+    Type { sql: "character(5)", values: &["''", "'a'", "' a'"] },
+    Type { sql: "bpchar", values: &["''", "'a'", "'a '", "'a  '"] },
+    Type { sql: "bytea", values: &["''", "'\\x00'", "'\\x0000'", "'\\xff'", "'\\x5c'"] },
+    Type {
+        sql: "uuid",
+        values: &[
+            "'00000000-0000-0000-0000-000000000000'",
+            "'00000000-0000-0000-0000-000000000001'",
+        ],
+    },
+    Type { sql: "date", values: &["'2024-01-01'", "'0001-01-01 BC'", "'infinity'", "'-infinity'"] },
+    Type { sql: "time", values: &["'00:00'", "'24:00'", "'12:00:00.000001'"] },
+    Type { sql: "timetz", values: &["'10:00+00'", "'12:00+02'", "'11:00+01'"] },
+    Type {
+        sql: "timestamp",
+        values: &[
+            "'2024-01-01'",
+            "'2024-01-01 00:00:00.000001'",
+            "'infinity'",
+            "'-infinity'",
+            "'4713-01-01 BC'",
+        ],
+    },
+    Type {
+        sql: "timestamptz",
+        values: &["'2024-01-01 00:00+00'", "'2024-01-01 00:00+01'", "'infinity'", "'-infinity'"],
+    },
+    Type { sql: "interval", values: &["'0'", "'1 mon'", "'30 days'", "'720:00:00'", "'-1 mon'"] },
+    Type { sql: "json", values: &["'{\"a\":1}'", "'{\"a\": 1}'", "'null'", "'\"\"'"] },
+    Type {
+        sql: "jsonb",
+        values: &["'1'", "'1.0'", "'1.00'", "'null'", "'{\"a\":1}'", "'[]'", "'{}'", "'\"1\"'"],
+    },
+    Type {
+        sql: "integer[]",
+        values: &["'{}'", "'{1,2,3,4}'", "'{{1,2},{3,4}}'", "'[0:1]={1,2}'", "'{1,2}'", "'{NULL}'"],
+    },
+    Type { sql: "text[]", values: &["'{}'", "'{NULL}'", "'{\"NULL\"}'", "'{a,b}'", "'{\"a,b\"}'"] },
+    Type { sql: "mood", values: &["'calm'", "'cross'"] },
+    Type { sql: "mood[]", values: &["'{calm}'", "'{cross}'", "'{calm,cross}'"] },
+    Type { sql: "pair", values: &["'(1,)'", "'(,)'", "'(1,\"\")'", "'(1,a)'"] },
+    Type { sql: "even", values: &["0", "2", "-2"] },
+    Type { sql: "money_of_us", values: &["0", "1", "1.01"] },
+    Type { sql: "inet", values: &["'1.2.3.4'", "'1.2.3.4/24'", "'::1'"] },
+    Type { sql: "cidr", values: &["'1.2.3.0/24'", "'1.2.3.0/25'"] },
+    Type { sql: "bit(3)", values: &["B'000'", "B'001'"] },
+    Type { sql: "bit varying", values: &["B''", "B'0'", "B'00'", "B'1'"] },
+    Type { sql: "int4range", values: &["'empty'", "'[1,2)'", "'[1,3)'", "'(,)'"] },
+    Type { sql: "point", values: &["'(0,0)'", "'(0,-0)'", "'(0,1)'"] },
+    Type { sql: "tsvector", values: &["''", "'a'", "'a:1'"] },
+    Type { sql: "money", values: &["0", "1", "1.01"] },
+    Type { sql: "xml", values: &["'<a/>'", "'<a></a>'"] },
+];
+
+const KINDS: &str = "create type public.mood as enum ('calm', 'cross'); create type public.pair as (i int, t text);
+    create domain public.even as int check (value % 2 = 0); create domain public.money_of_us as numeric(8,2);";
+
+/// One server with the source `crm` and two targets: one that is like it, and one of another encoding, where only text is alike.
+fn cluster(what: &str) -> Option<Cluster> {
+    let cluster = Cluster::start(what)?;
+    cluster.sql("postgres", "create database twin");
+    cluster.sql("postgres", "create database latin encoding latin1 locale 'C' template template0");
+    // Numbers of types differ between the databases.
+    cluster.sql(
+        "twin",
+        "create type public.first as enum ('a'); create type public.second as enum ('b')",
+    );
+    for database in ["crm", "twin", "latin"] {
+        cluster.sql(database, KINDS);
+    }
+    Some(cluster)
+}
+
+fn system(cluster: &Cluster, database: &str) -> String {
+    format!("host=127.0.0.1 port={} dbname={database} user={ADMIN}", cluster.port)
+}
+
+async fn side(cluster: &Cluster, database: &str, pace: Pace) -> Result<Side, DatabaseError> {
+    Side::postgres(&postgres(&system(cluster, database), PASSWORD).await, pace).await
+}
+
+fn found(
+    cluster: &Cluster,
+    target: &str,
+    tables: &[&str],
+    pace: Pace,
+) -> Result<Comparison, DatabaseError> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let (source, target) =
+            (side(cluster, "crm", pace).await?, side(cluster, target, pace).await?);
+        compare(source, target, tables).await
+    })
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Statements that make one side of a table: rows in this order, some of them written twice over.
+fn statements(
+    dice: &mut Dice,
+    table: &Table,
+    name: &str,
+    partitioned: bool,
+    target: bool,
+) -> String {
+    let mut columns: Vec<String> = Vec::new();
+    if let Some((of, _)) = &table.key {
+        columns.push(format!("k {} primary key", of.sql));
+    }
+    for column in &table.columns {
+        let null = if column.not_null { " not null" } else { "" };
+        columns.push(format!("{} {}{null}", quoted(&column.name), column.of.sql));
+    }
+    let mut made = vec![format!(
+        "set search_path = public, pg_catalog; create table {name} ({})",
+        columns.join(", ")
+    )];
+    if partitioned && table.key.is_some() {
+        made[0] += " partition by hash (k)";
+        for part in 0..2 {
+            made.push(format!(
+                "create table {name}_{part} partition of {name} for values with (modulus 2, remainder {part})"
+            ));
+        }
+    }
+    let mut rows = if target { table.target.clone() } else { table.source.clone() };
+    if target {
+        rows.reverse();
+    }
+    made.extend(rows.iter().map(|row| format!("insert into {name} values {}", table.values(row))));
+    let first =
+        table.columns.first().filter(|_| dice.chance(50)).map(|column| quoted(&column.name));
+    made.extend(first.map(|column| format!("update {name} set {column} = {column}")));
+    made.join("; ")
+}
+
+#[test]
+fn every_change_is_found_and_nothing_where_nothing_changed() {
+    let Some(cluster) = cluster("tables compared on PostgreSQL") else { return };
+    for seed in 0..cases(120, 4000) {
+        let mut dice = Dice::new(seed as u64);
+        let mut table = Table::random(&mut dice, KEYS, TYPES);
+        let change = table.change(&mut dice);
+        let target = *dice.pick(&["twin", "twin", "latin"]);
+        let partitioned = dice.chance(20);
+        for database in ["crm", target] {
+            let made = statements(&mut dice, &table, "t", partitioned, database == target);
+            cluster.sql(database, &made);
+        }
+        let case = format!("seed {seed}, {change}, against {target}");
+        let found =
+            found(&cluster, target, &["t"], PACE).unwrap_or_else(|error| panic!("{case}: {error}"));
+        judge(&case, &table, &found);
+        for database in ["crm", target] {
+            cluster.sql(database, "drop table public.t");
+        }
+    }
+}
+
+/// Tables large enough for many pages, ranges and cells.
+const LARGE: &str = "
+    create schema \"Sales Dept\";
+    create table \"Sales Dept\".\"Or\"\"ders\" (id bigint primary key, v text, twice bigint generated always as (id * 2) stored);
+    insert into \"Sales Dept\".\"Or\"\"ders\" select g::int8 * 1000003 - 5000000000, md5(g::text) from generate_series(1, 20000) g;
+    create table by_uuid (id uuid primary key, v int);
+    insert into by_uuid select md5(g::text)::uuid, g from generate_series(1, 20000) g;
+    create table heap (a int, b text);
+    insert into heap select g % 100, (g % 7)::text from generate_series(1, 20000) g;
+    create table two (a int, b text, v text, primary key (a, b));
+    insert into two select g % 3, g::text, 'x' from generate_series(1, 20000) g;
+    analyze";
+
+#[test]
+fn one_change_among_many_rows_is_named() {
+    let Some(cluster) = cluster("large tables on PostgreSQL") else { return };
+    cluster.sql("crm", LARGE);
+    cluster.sql("twin", LARGE);
+    // So slow that no statement keeps to it: ranges shrink to a page and grow no more.
+    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
+    for pace in [PACE, small] {
+        let equal = found(&cluster, "twin", &[], pace).expect("compared");
+        assert!(equal.all_equal(), "{equal:?}");
+        assert_eq!(equal.rows(), 80_000);
+    }
+    cluster.sql(
+        "twin",
+        "update \"Sales Dept\".\"Or\"\"ders\" set v = overlay(v placing '!' from 3) where id = 12345 * 1000003::int8 - 5000000000;
+         update by_uuid set v = -v where v = 777; delete from by_uuid where v = 778;
+         insert into heap values (3, '3'); update two set v = 'y' where a = 1 and b = '19999'",
+    );
+    let found = found(&cluster, "twin", &[], PACE).expect("compared");
+    let told: Vec<(String, String)> = found
+        .tables
+        .iter()
+        .map(|table| match &table.verdict {
+            TableVerdict::Different(lines) => (table.table.clone(), lines.join("; ")),
+            other => panic!("{}: {other:?}", table.table),
+        })
+        .collect();
+    let uuid =
+        |number: i32| cluster.text("crm", &format!("select id from by_uuid where v = {number}"));
+    let by_uuid = {
+        let mut lines = [
+            format!("row id = '{}' different in v", uuid(777)),
+            format!("row id = '{}' missing at the target", uuid(778)),
+        ];
+        // In the order in which parts are looked at.
+        if !told[1].1.starts_with(&format!("2 rows differ; {}", lines[0])) {
+            lines.reverse();
+        }
+        format!("2 rows differ; {}", lines.join("; "))
+    };
+    assert_eq!(told[0].0, "Sales Dept.\"Or\"\"ders\"");
+    assert_eq!(
+        told[0].1,
+        format!("1 row differs; row id = {} different in v", 12345_i64 * 1_000_003 - 5_000_000_000)
+    );
+    assert_eq!((told[1].0.as_str(), &told[1].1), ("by_uuid", &by_uuid));
+    assert!(told[2].1.starts_with("1 row differs; row #"), "{told:?}");
+    assert!(
+        told[2].1.ends_with(" times at the source, 30 at the target")
+            || told[2].1.contains(" at the target"),
+        "{told:?}"
+    );
+    assert_eq!(told[3].1, "1 row differs; row a = 1, b = '19999' different in v");
+}
+
+#[test]
+fn many_differences_are_a_lower_bound() {
+    let Some(cluster) = cluster("many differences on PostgreSQL") else { return };
+    let table = "create table t (id int primary key, v int); insert into t select g, 0 from generate_series(1, 20000) g";
+    cluster.sql("crm", table);
+    cluster.sql("twin", &format!("{table}; update t set v = 1"));
+    let lines = lines(&found(&cluster, "twin", &["t"], PACE).expect("compared"));
+    assert!(lines[0].starts_with("at least 1"), "{}", lines[0]);
+    assert!(lines[1].ends_with(" different in v"), "{}", lines[1]);
+}
+
+#[test]
+fn a_statement_that_takes_too_long_is_asked_again_for_less() {
+    let Some(cluster) = cluster("slow statements on PostgreSQL") else { return };
+    // As text, eight columns of many rows: more than the limit in one piece, far less in a page.
+    let columns: Vec<String> = (0..8).map(|at| format!("v{at} text default md5('{at}')")).collect();
+    let table = format!(
+        "create table t (id int primary key, {}); insert into t select g from generate_series(1, 20000) g",
+        columns.join(", ")
+    );
+    cluster.sql("crm", &table);
+    cluster.sql("latin", &table);
+    let limited = Pace { limit: std::time::Duration::from_millis(40), ..PACE };
+    let found = found(&cluster, "latin", &["t"], limited).expect("compared");
+    assert!(found.all_equal(), "{found:?}");
+    assert_eq!(found.rows(), 20_000);
+}
+
+#[test]
+fn what_can_not_be_compared_is_never_equal() {
+    let Some(cluster) = cluster("what can not be compared on PostgreSQL") else { return };
+    cluster.sql(
+        "crm",
+        "create table only_here (id int primary key); insert into only_here values (1), (2);
+         create table columns (id int primary key, v text not null default 'x', w int);
+         create table keyed (id int primary key); create table hidden (id int primary key);
+         create extension postgres_fdw; create server far foreign data wrapper postgres_fdw;
+         create foreign table elsewhere (id int) server far;
+         create role poor login password 'loopback-only-Xy7'; grant select on all tables in schema public to poor;
+         alter table hidden enable row level security",
+    );
+    cluster.sql(
+        "twin",
+        "create table only_there (id int); create table columns (id int primary key, v text, w bigint, x int);
+         create table keyed (id int); create table hidden (id int primary key); create table elsewhere (id int)",
+    );
+    let told = found(&cluster, "twin", &[], PACE).expect("compared");
+    let verdict = |name: &str| told.tables.iter().find(|table| table.table == name).expect(name);
+    assert_eq!(
+        (&verdict("only_here").verdict, verdict("only_here").rows),
+        (&TableVerdict::Missing, (2, 0))
+    );
+    assert_eq!(verdict("only_there").verdict, TableVerdict::Extra);
+    assert_eq!(
+        verdict("columns").verdict,
+        TableVerdict::Different(vec![
+            "column v: text default 'x'::text not null at the source, text at the target"
+                .to_owned(),
+            "column w: integer at the source, bigint at the target".to_owned(),
+            "column x: extra at the target".to_owned(),
+            "rows not compared: the columns do not match".to_owned(),
+        ])
+    );
+    assert!(
+        matches!(&verdict("keyed").verdict, TableVerdict::Different(lines) if lines.len() >= 2)
+    );
+    assert!(
+        matches!(&verdict("elsewhere").verdict, TableVerdict::NotCompared(why) if why.contains("foreign table"))
+    );
+    assert!(!told.all_equal());
+    let absent = found(&cluster, "twin", &["absent"], PACE).expect("compared");
+    assert!(matches!(absent.tables[0].verdict, TableVerdict::NotCompared(_)));
+    // Row security would hide rows from this user; that is an error, not a smaller table.
+    let poor = format!("host=127.0.0.1 port={} dbname=crm user=poor", cluster.port);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let refused = runtime.block_on(async {
+        let source = Side::postgres(&postgres(&poor, PASSWORD).await, PACE).await?;
+        compare(source, side(&cluster, "twin", PACE).await?, &["hidden"]).await
+    });
+    assert!(matches!(refused, Err(DatabaseError::Refused { .. })), "{refused:?}");
+}
