@@ -3,7 +3,9 @@
 //! New ports are taken below the range that systems hand out to outgoing connections, so that a sandbox that was killed
 //! does not find its port in use by somebody's connection.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, UdpSocket};
 
@@ -19,6 +21,9 @@ pub(super) const NAME_SERVERS: [Ipv4Addr; 2] =
 const LOWEST: u16 = 10_240;
 const HIGHEST: u16 = 32_760;
 const TRIES: u16 = 200;
+/// Time for a dying process to give its ports up, and between two looks. Real time: it does not live in the sandbox's.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Everything bound.
 #[derive(Debug)]
@@ -31,8 +36,23 @@ pub(super) struct Sockets {
     pub(super) dns_udp: Vec<UdpSocket>,
 }
 
-/// Binds the ports of a restart.
-pub(super) async fn bind(ports: Ports) -> Result<Sockets, SandboxError> {
+/// Binds the ports of a restart. A child that the process before was about to start when it was killed holds them until it
+/// has become another program, so a port in use is waited for.
+pub(super) async fn bind_again(ports: Ports) -> Result<Sockets, SandboxError> {
+    let until = tokio::time::Instant::now() + GIVEN_UP_WITHIN;
+    loop {
+        match bind(ports).await {
+            Err(SandboxError::Bind { source, .. })
+                if source.kind() == ErrorKind::AddrInUse && tokio::time::Instant::now() < until =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+async fn bind(ports: Ports) -> Result<Sockets, SandboxError> {
     let mut dns_tcp = Vec::new();
     let mut dns_udp = Vec::new();
     for address in NAME_SERVERS {
@@ -74,4 +94,20 @@ async fn tcp(address: Ipv4Addr, port: u16) -> Result<TcpListener, SandboxError> 
 fn refused(address: Ipv4Addr, port: u16) -> impl FnOnce(std::io::Error) -> SandboxError {
     let address = SocketAddr::from((address, port)).to_string();
     move |source| SandboxError::Bind { address, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_being_given_up_is_waited_for() {
+        let (ports, sockets) = bind_new().await.expect("free ports");
+        let again = tokio::spawn(bind_again(ports));
+        // It has met the port in use once when it lets others run.
+        tokio::task::yield_now().await;
+        assert!(!again.is_finished());
+        drop(sockets);
+        again.await.expect("no panic").expect("bound");
+    }
 }
