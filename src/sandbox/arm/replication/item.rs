@@ -238,7 +238,6 @@ impl<'a> Item<'a> {
             "firmwareType": "BIOS", "targetVmName": name, "targetResourceGroupId": self.target_group(),
             "performAutoResync": "true", "resyncRequired": "false", "resyncState": "None",
             "lastRecoveryPointReceived": received.map_or(json!("0001-01-01T00:00:00"), |at| json!(at)),
-            "lastRecoveryPointId": received.map(|at| self.point_id(at)),
             "initialSeedingProgressPercentage": seeding,
             "migrationProgressPercentage": migrating.map(|last| last.state.percent),
             "gatewayOperationDetails": {
@@ -246,6 +245,9 @@ impl<'a> Item<'a> {
                 "uploadSpeed": 0,
             },
         });
+        if let Some(at) = received {
+            details["lastRecoveryPointId"] = json!(self.point_id(at));
+        }
         for idle in ["resync", "resume", "deltaSync"] {
             details[format!("{idle}ProgressPercentage")] = Value::Null;
         }
