@@ -5,6 +5,7 @@
 
 mod activity;
 mod baseline;
+mod gate;
 mod git;
 mod list;
 mod schema;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 pub use activity::Ours;
 pub use baseline::{Baseline, FilesWatch};
+pub use gate::{Door, Gate, GateError, Stand};
 pub use git::{GitRef, GitWatch};
 pub use schema::{Schema, SchemaWatch};
 
@@ -73,6 +75,15 @@ pub enum Frozen {
         scope: String,
         /// The lock of our name there.
         lock: Option<Lock>,
+    },
+    /// A gate of a pipeline.
+    Gate {
+        /// Which.
+        gate: Gate,
+        /// The name it is closed under.
+        name: String,
+        /// Closed, or not.
+        closed: bool,
     },
     /// A tree of files.
     Files(Baseline),
@@ -130,6 +141,8 @@ pub struct Look<'a> {
     pub azure: &'a Azure,
     /// How calls wait.
     pub wait: Wait<'a>,
+    /// How gates are asked.
+    pub door: Door<'a>,
     /// Now.
     pub now: Timestamp,
     /// Changes through ARM count up to here. What the run did itself after this step had learnt of it would look foreign.
@@ -152,6 +165,11 @@ impl Look<'_> {
             Some(Frozen::Lock { scope, lock }) => {
                 let before = Frozen::of(&effect.intent.before);
                 self.lock(&scope, lock.as_ref(), before).await
+            }
+            Some(Frozen::Gate { gate, name, closed }) => {
+                let before = Frozen::of(&effect.intent.before);
+                let was = matches!(before, Some(Frozen::Gate { closed: true, .. }));
+                self.gate(&gate, &name, closed, was).await
             }
             Some(_) if !effect.done => Verdict::NotDone,
             Some(Frozen::Files(baseline)) => {
@@ -203,6 +221,34 @@ impl Look<'_> {
             },
         }
     }
+}
+
+impl Look<'_> {
+    async fn gate(&self, gate: &Gate, name: &str, wanted: bool, before: bool) -> Verdict {
+        let unknown =
+            |why: String| Verdict::Unknown { evidence: format!("{}: {why}", gate.shown()) };
+        let closed = match gate.stand(self.door, name).await {
+            Ok(Stand::Closed(_)) => true,
+            Ok(Stand::Open) => false,
+            Ok(Stand::Altered(how)) => {
+                return unknown(format!("the gate {name} was altered: {how}"));
+            }
+            Err(error) => return unknown(format!("the gate could not be read: {error}")),
+        };
+        if closed == wanted {
+            let frozen = Frozen::Gate { gate: gate.clone(), name: name.to_owned(), closed };
+            Verdict::Done { observed: frozen.to_value() }
+        } else if closed == before {
+            Verdict::NotDone
+        } else {
+            unknown(format!("the gate {name} is {}", stands(closed)))
+        }
+    }
+}
+
+/// A gate for people.
+pub const fn stands(closed: bool) -> &'static str {
+    if closed { "closed" } else { "open" }
 }
 
 /// What was seen of a baseline, as the answer of a probe.

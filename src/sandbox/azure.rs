@@ -1,4 +1,5 @@
-//! The HTTPS listener: authority, cloud metadata and ARM on one port, as `az cloud register` finds them.
+//! The HTTPS listener: authority, cloud metadata and ARM on one port, as `az cloud register` finds them; and, by their own
+//! names, the services whose pipelines a freeze closes.
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use super::arm::{self, guid};
 use super::asides::Asides;
 use super::core::{Carried, Core, Kind};
 use super::exchanges::{Exchange, Exchanges};
+use super::forge::Forge;
 use super::http::{Answer, Reply, Request, Site};
 use super::ledger::{Cause, Entry};
 use super::scenario::TENANT;
@@ -36,6 +38,13 @@ pub(super) struct AzureSite {
 
 impl Site for AzureSite {
     async fn answer(&self, request: Request) -> Answer {
+        if let Some(forge) = Forge::at(&request.host) {
+            let kind = if request.mutates() { Kind::Changes } else { Kind::Reads };
+            let path = format!("{}{}", request.host, request.path);
+            let provider =
+                move |carried: Carried<'_>, request: &Request| forge.answer(carried.world, request);
+            return self.core.answer(kind, path, request, provider).await;
+        }
         if let Some(reply) = self.authority(&request) {
             return Answer::Reply(reply);
         }

@@ -15,6 +15,7 @@ mod error;
 pub mod estate;
 pub mod exchanges;
 mod faults;
+mod forge;
 mod home;
 mod http;
 mod identity;
@@ -105,7 +106,7 @@ impl Sandbox {
         let lock = home::take(dir)?;
         tls::ensure(dir)?;
         let (settings, sockets) = if let Some(settings) = home::settings(dir)? {
-            let sockets = sockets::bind(settings.ports).await?;
+            let sockets = sockets::bind_again(settings.ports).await?;
             (settings, sockets)
         } else {
             let (ports, sockets) = sockets::bind_new().await?;
@@ -116,9 +117,10 @@ impl Sandbox {
         estate::create(&estate_in(dir), &settings.scenario.estate).await?;
         app::recover(&estate_in(dir), &settings.scenario.estate.workloads).await;
         let core = Core::open(store::Store::open(dir)?, settings.scenario, settings.began, clock)?;
+        let azure = endpoints(dir, settings.ports)?;
         let sandbox = Self {
-            azure: endpoints(dir, settings.ports)?,
-            network: network(settings.ports),
+            network: network(settings.ports, &azure.ca_pem)?,
+            azure,
             base: estate_in(dir),
             ledger: dir.join(ledger::LEDGER_FILE),
             ports: settings.ports,
@@ -239,7 +241,10 @@ fn endpoints(dir: &Path, ports: Ports) -> Result<AzureEndpoints, SandboxError> {
     })
 }
 
-fn network(ports: Ports) -> Network {
+fn network(ports: Ports, ca_pem: &str) -> Result<Network, SandboxError> {
     let resolver = SocketAddr::from((sockets::NAME_SERVERS[0], ports.dns));
-    Network::new(Some(resolver), BTreeMap::from([(80, ports.http), (53, ports.dns)]))
+    let ports = BTreeMap::from([(80, ports.http), (443, ports.azure), (53, ports.dns)]);
+    Network::new(Some(resolver), ports)
+        .with_ca(ca_pem.as_bytes())
+        .map_err(|error| SandboxError::Certificates(error.to_string()))
 }

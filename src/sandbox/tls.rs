@@ -1,6 +1,7 @@
 //! The sandbox's own certificate authority: made once per folder, kept, trusted by nobody unless told to.
 //!
-//! The authority's private key is never written: one leaf for loopback is all it ever signs.
+//! The authority's private key is never written: one leaf, for loopback and for the services that stand there, is all it
+//! ever signs.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use super::disk;
 use super::error::SandboxError;
+use super::{disk, forge};
 
 /// The certificate file that clients are told to trust.
 pub(super) const CA_FILE: &str = "ca.pem";
@@ -38,7 +39,8 @@ fn make() -> Result<(String, String, String), rcgen::Error> {
     let ca_pem = ca.self_signed(&ca_key)?.pem();
 
     let leaf_key = KeyPair::generate()?;
-    let mut leaf = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let names = ["localhost", "127.0.0.1"].into_iter().chain(forge::HOSTS).map(str::to_owned);
+    let mut leaf = CertificateParams::new(names.collect::<Vec<_>>())?;
     leaf.distinguished_name.push(DnType::CommonName, "localhost");
     leaf.use_authority_key_identifier_extension = true;
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use super::lock::{self, Turn};
 use super::{
     Change, Evidence, FailureClass, Granted, Kind, Outcome, Outputs, PerformCx, Preview, Step,
-    StepCx, StepError, rights,
+    StepCx, StepError, gate, rights,
 };
 use crate::azure::{Lock, LockLevel, ResourceId, Right, Wait};
 use crate::database::Database;
 use crate::freeze::{
-    Baseline, Exception, FilesWatch, Frozen, GitRef, GitWatch, Schema, SchemaWatch, level, shown,
+    Baseline, Exception, FilesWatch, Frozen, Gate, GitRef, GitWatch, Schema, SchemaWatch, Stand,
+    level, shown,
 };
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
@@ -28,6 +29,10 @@ pub struct With {
     /// Management locks to set.
     #[serde(default)]
     pub locks: Vec<LockAt>,
+    /// Gates of pipelines to close: `github: {repository, branches, token}`, `azure-devops: {project, environment,
+    /// approvers, token}`.
+    #[serde(default)]
+    pub gates: Vec<Gate>,
     /// What is watched at every step boundary: `activity-log`, `files: {folder: path}`, `schema: {system: name}`,
     /// `git: {repository: path, ref: main}`.
     #[serde(default)]
@@ -65,11 +70,15 @@ pub enum Watch {
 }
 
 const DOCS: &str = "\
-Sets management locks (named after wave and step), takes baselines, and from then on the freeze is looked at before every \
-step until a `freeze.end`: a lock that is gone, a change in the activity log that this run did not make, or a file that is \
+Sets management locks and closes the gates of pipelines (named after wave and step), takes baselines, and from then on the freeze is looked at before every \
+step until a `freeze.end`: a lock or a gate that is gone, a change in the activity log that this run did not make, or a file that is \
 not as it was stops the run with exit 4 and names who changed what.\n\n\
 - `locks`: `read-only` forbids every change through ARM in the scope, *this run's own cutover included* (DNS records, VM \
 starts, key listings); lock the source, not what the wave changes.\n\
+- `gates: [{ github: { repository: owner/name, branches: [main], token: { secret: name } } }]`: a ruleset lets nobody push or \
+merge to the branches, administrators included.\n\
+- `gates: [{ azure-devops: { project: organization/project, environment: 7, approvers: [id], token: { secret: name } } }]`: \
+every deployment to the environment waits for one of the approvers.\n\
 - `watch: [activity-log]`: changes through ARM in `scopes`. The log tells some minutes late.\n\
 - `watch: [{ files: { folder: path, exclude: [..] } }]`: path, size and time of change of every file.\n\
 - `watch: [{ schema: { system: name } }]`: every table, index, view and trigger of a SQLite file; rows may change.\n\
@@ -82,7 +91,7 @@ Outputs: `begun_at`.";
 pub const KIND: Kind = Kind {
     spec: KindSpec {
         name: "freeze.begin",
-        summary: "Begin a change freeze: locks, and baselines that are watched",
+        summary: "Begin a change freeze: locks, gates of pipelines, and baselines that are watched",
         docs: DOCS,
         example: include_str!("../../examples/steps/freeze.begin.yaml"),
         class: Class::Action,
@@ -97,9 +106,10 @@ pub const KIND: Kind = Kind {
     },
     build: |with| {
         let with = super::read::<With>(with)?;
-        if with.locks.is_empty() && with.watch.is_empty() {
-            return Err("nothing is frozen: give `locks` or `watch`".to_owned());
+        if with.locks.is_empty() && with.gates.is_empty() && with.watch.is_empty() {
+            return Err("nothing is frozen: give `locks`, `gates` or `watch`".to_owned());
         }
+        with.gates.iter().try_for_each(Gate::check)?;
         let log = with.watch.iter().any(|watch| matches!(watch, Watch::ActivityLog));
         for watch in &with.watch {
             if let Watch::Git(git) = watch {
@@ -120,6 +130,10 @@ fn describe(with: &Value) -> Vec<String> {
         let own = if text("level") == "read-only" { "; blocks this run's own changes there too" } else { "" };
         format!("lock {} {}{own}", text("scope"), text("level"))
     };
+    let gate = |gate: Value| match serde_json::from_value::<Gate>(gate) {
+        Ok(gate) => format!("close the gate of {}", gate.shown()),
+        Err(_) => "close a gate".to_owned(),
+    };
     let watch = |watch: Value| {
         let named = |kind: &str, name: &str| watch[kind][name].as_str().map(str::to_owned);
         if let Some(folder) = named("files", "folder") {
@@ -132,7 +146,9 @@ fn describe(with: &Value) -> Vec<String> {
             format!("watch {}", watch.as_str().unwrap_or("?"))
         }
     };
-    list("locks").into_iter().map(lock).chain(list("watch").into_iter().map(watch)).collect()
+    let locks = list("locks").into_iter().map(lock);
+    let gates = list("gates").into_iter().map(gate);
+    locks.chain(gates).chain(list("watch").into_iter().map(watch)).collect()
 }
 
 /// The type of a lock.
@@ -344,6 +360,10 @@ impl Step for With {
                 });
             }
         }
+        for gate in &self.gates {
+            let stand = gate::stand(cx, gate, &lock::name(cx)).await?;
+            preview.changes.extend((stand == Stand::Open).then(|| gate::change(gate, false, true)));
+        }
         for watch in &self.watch {
             preview.readings.extend(readable(cx, watch).await?);
         }
@@ -351,9 +371,17 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        // Locks first: what changes after its lock is no surprise any more.
+        // Locks and gates first: what changes after them is no surprise any more.
         for at in &self.locks {
             Self::lock(cx, at).await?;
+        }
+        for gate in &self.gates {
+            let key = format!("gate:{}", gate.shown());
+            if !recorded(cx.read, &key) {
+                let name = lock::name(cx.read);
+                let stand = gate::stand(cx.read, gate, &name).await?;
+                gate::make(cx, key, gate, &name, stand, true).await?;
+            }
         }
         for (number, watch) in self.watch.iter().enumerate() {
             match watch {

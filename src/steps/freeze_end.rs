@@ -1,14 +1,14 @@
-//! `freeze.end`: each lock returns to what it was before the freeze. From its success on nothing is watched any more.
+//! `freeze.end`: each lock and each gate returns to what it was before the freeze. From its success on nothing is watched any more.
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError, lock,
+    Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError, gate, lock,
 };
-use crate::azure::{Lock, ResourceId};
-use crate::freeze::{Frozen, shown};
+use crate::azure::ResourceId;
+use crate::freeze::{Frozen, Stand, shown};
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -25,11 +25,11 @@ pub struct With {
 pub const KIND: Kind = Kind {
     spec: KindSpec {
         name: "freeze.end",
-        summary: "End the freeze: locks return to what they were",
-        docs: "Each lock that `freeze.begin` set is removed, or set back to what was there before. A lock that another hand \
-               changed meanwhile is left alone (exit 11).\n\n\
+        summary: "End the freeze: locks and gates return to what they were",
+        docs: "Each lock that `freeze.begin` set is removed, or set back to what was there before; each gate that it closed is \
+               opened. A lock or gate that another hand changed meanwhile is left alone (exit 11).\n\n\
                Azure can go on answering `ScopeLocked` for a short while after a lock is gone.\n\n\
-               Taken back: the locks of the freeze are set again.",
+               Taken back: the locks of the freeze are set again, its gates closed.",
         example: include_str!("../../examples/steps/freeze.end.yaml"),
         class: Class::Action,
         repeat: Repeat::Repeatable,
@@ -39,7 +39,7 @@ pub const KIND: Kind = Kind {
         open_outputs: false,
         schema: || schemars::schema_for!(With),
         check: super::check::<With>,
-        describe: |_| vec!["locks of the freeze return to what they were".to_owned()],
+        describe: |_| vec!["locks and gates of the freeze return to what they were".to_owned()],
     },
     build: |with| {
         if with.is_null() {
@@ -49,28 +49,49 @@ pub const KIND: Kind = Kind {
     },
 };
 
-/// A lock of the freeze: its key here, its scope, what the freeze made of it, and what it was before.
-struct Locked {
+/// A lock or a gate of the freeze: its key here, what the freeze made of it, and what it was before.
+struct Part {
     key: String,
-    scope: String,
-    frozen: Option<Lock>,
-    before: Option<Lock>,
+    frozen: Frozen,
+    before: Frozen,
 }
 
 impl With {
-    fn locked(&self, cx: &StepCx) -> Result<Vec<Locked>, StepError> {
+    fn parts(&self, cx: &StepCx) -> Result<Vec<Part>, StepError> {
         let mut all = Vec::new();
         for (begin, effects) in lock::begun(cx, self.freeze.as_deref())? {
             for effect in effects.iter().filter(|effect| effect.done) {
-                if let (Some(Frozen::Lock { scope, lock: frozen }), Some(Frozen::Lock { lock: before, .. })) =
+                if let (Some(frozen), Some(before)) =
                     (Frozen::of(&effect.intent.after), Frozen::of(&effect.intent.before))
                 {
                     let key = format!("end:{begin}/{}", effect.intent.key);
-                    all.push(Locked { key, scope, frozen, before });
+                    all.push(Part { key, frozen, before });
                 }
             }
         }
         Ok(all)
+    }
+}
+
+/// What would change of a part, if anything would.
+async fn change(cx: &StepCx, Part { frozen, before, .. }: Part) -> Result<Option<Change>, StepError> {
+    match (frozen, before) {
+        (Frozen::Lock { scope, lock: Some(named) }, Frozen::Lock { lock: before, .. }) => {
+            let id = ResourceId::parse(&scope)
+                .map_err(|error| error.into_step_error("read a lock", "nothing was changed"))?;
+            let now = lock::read(cx, &mut cx.wait(), &id, &named.name).await?;
+            Ok((now != before).then(|| Change {
+                target: scope,
+                verb: if before.is_some() { "replace" } else { "delete" }.to_owned(),
+                before: Some(shown(now.as_ref())),
+                after: before.is_some().then(|| shown(before.as_ref())),
+            }))
+        }
+        (Frozen::Gate { gate, name, .. }, Frozen::Gate { closed, .. }) => {
+            let now = matches!(gate::stand(cx, &gate, &name).await?, Stand::Closed(_));
+            Ok((now != closed).then(|| gate::change(&gate, now, closed)))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -79,26 +100,15 @@ impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
         let mut changes = Vec::new();
         // In a dry run nothing has begun; then there is nothing to end.
-        for Locked { scope, frozen, before, .. } in self.locked(cx).unwrap_or_default() {
-            let Some(named) = &frozen else { continue };
-            let id = ResourceId::parse(&scope)
-                .map_err(|error| error.into_step_error("read a lock", "nothing was changed"))?;
-            let now = lock::read(cx, &mut cx.wait(), &id, &named.name).await?;
-            if now != before {
-                changes.push(Change {
-                    target: scope,
-                    verb: if before.is_some() { "replace" } else { "delete" }.to_owned(),
-                    before: Some(shown(now.as_ref())),
-                    after: before.is_some().then(|| shown(before.as_ref())),
-                });
-            }
+        for part in self.parts(cx).unwrap_or_default() {
+            changes.extend(change(cx, part).await?);
         }
         Ok(Preview { changes, readings: Vec::new() })
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        for Locked { key, scope, frozen, before } in self.locked(cx.read)? {
-            lock::turn(cx, key, &scope, frozen, before).await?;
+        for Part { key, frozen, before } in self.parts(cx.read)? {
+            lock::turn_part(cx, key, frozen, before).await?;
         }
         Ok(Outcome::default())
     }
@@ -120,7 +130,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::testing::{Bench, SandboxBench};
+    use super::gate;
     use crate::azure::{Lock, LockLevel};
+    use crate::freeze::{Gate, Stand};
     use crate::journal::EffectPermit;
     use crate::run::{FailureClass, StepId, Verdict};
 
@@ -218,5 +230,70 @@ mod tests {
         let error = end.perform().await.expect_err("drift");
         assert_eq!((error.class, error.code.as_str()), (FailureClass::Drift, "MIG0402"));
         assert_eq!(lock(&sandbox, &freeze).await, Some(theirs));
+    }
+
+    const NAME: &str = "migrate-wave-step";
+
+    fn gates() -> [Value; 2] {
+        let token = json!({ "secret": "token" });
+        [
+            json!({ "github": { "repository": "contoso/crm", "token": token } }),
+            json!({ "azure-devops": {
+                "project": "contoso/crm", "environment": 7, "approvers": ["ab-1"], "token": token,
+            } }),
+        ]
+    }
+
+    async fn stand(step: &Bench, written: &Value) -> Stand {
+        let gate: Gate = serde_json::from_value(written.clone()).expect("a gate");
+        gate.stand(gate::door(&step.cx), NAME).await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn a_gate_is_closed_watched_and_opened_and_each_can_be_taken_back() {
+        let sandbox = SandboxBench::start().await;
+        for written in gates() {
+            let mut freeze = sandbox.step("freeze.begin", &json!({ "gates": [written] }));
+            assert_eq!(stand(&freeze, &written).await, Stand::Open);
+            freeze.perform().await.expect("closed");
+            let closed = stand(&freeze, &written).await;
+            assert!(matches!(closed, Stand::Closed(_)), "{closed:?}");
+            freeze.next_attempt();
+            freeze.perform().await.expect("nothing is done twice");
+            let effect = &freeze.effects.recorded()[0];
+            let verdict = freeze.step().probe(&freeze.cx, effect).await;
+            assert!(matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
+
+            let verify = after(&sandbox, &freeze, "freeze.verify", &json!({}));
+            verify.perform().await.expect("it holds");
+            let end = after(&sandbox, &freeze, "freeze.end", &json!({}));
+            end.perform().await.expect("ended");
+            assert_eq!(stand(&freeze, &written).await, Stand::Open);
+            let gone = verify.perform().await.expect_err("it is open");
+            assert_eq!(gone.code, "MIG0401");
+            end.undo(&end.effects.recorded()[0]).await.expect("closed again");
+            assert_eq!(stand(&freeze, &written).await, closed, "found by its name, and the only one");
+            freeze.undo(effect).await.expect("opened");
+            assert_eq!(stand(&freeze, &written).await, Stand::Open);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gate_that_another_hand_altered_is_left_alone() {
+        let sandbox = SandboxBench::start().await;
+        for mut written in gates() {
+            let freeze = sandbox.step("freeze.begin", &json!({ "gates": [written] }));
+            freeze.perform().await.expect("closed");
+            // The same name, about something else.
+            if let Some(github) = written.get_mut("github") {
+                github["branches"] = json!(["main"]);
+            } else {
+                written["azure-devops"]["approvers"] = json!(["cd-2"]);
+            }
+            let again = sandbox.step("freeze.begin", &json!({ "gates": [written] }));
+            let error = again.perform().await.expect_err("altered");
+            assert_eq!((error.class, error.code.as_str()), (FailureClass::Drift, "MIG0406"));
+            assert!(matches!(stand(&again, &written).await, Stand::Altered(_)));
+        }
     }
 }

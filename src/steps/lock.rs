@@ -1,4 +1,4 @@
-//! What the freeze kinds do with a management lock, and how they look at a freeze. Not a kind.
+//! What the freeze kinds do with a management lock, and how they look at a freeze. Not a kind. Gates: [`super::gate`].
 //!
 //! Locks carry no version, so the state is compared before it is changed; a lock changed by another hand is left alone.
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{FailureClass, Granted, PerformCx, StepCx, StepError};
 use crate::azure::{Lock, ResourceId, Wait};
-use crate::freeze::{Exception, Frozen, Look, Ours, lock_id, shown};
+use crate::freeze::{Exception, Frozen, Look, Ours, lock_id, shown, stands};
 use crate::run::{Intent, RecordedEffect, Repeat, StepId, Undo};
 
 /// A lock goes from one state to another; none is no lock.
@@ -74,26 +74,39 @@ pub(super) async fn read(
     })
 }
 
-/// Turns a recorded lock back to what it was before: the undo of both `freeze.begin` and `freeze.end`.
+/// Turns a recorded part back to what it was before: the undo of both `freeze.begin` and `freeze.end`.
 pub(super) async fn take_back(
     cx: &mut PerformCx<'_>,
     effect: &RecordedEffect,
 ) -> Result<(), StepError> {
-    let of = |value| match Frozen::of(value) {
-        Some(Frozen::Lock { scope, lock }) => Some((scope, lock)),
-        _ => None,
-    };
-    let (Some((scope, before)), Some((_, left))) =
-        (of(&effect.intent.before), of(&effect.intent.after))
+    let (Some(before), Some(left)) =
+        (Frozen::of(&effect.intent.before), Frozen::of(&effect.intent.after))
     else {
         return Ok(());
     };
-    let key = format!("undo:{}", effect.intent.key);
-    turn(cx, key, &scope, left, before).await
+    turn_part(cx, format!("undo:{}", effect.intent.key), left, before).await
+}
+
+/// A lock or a gate from one known state to another. A baseline has none to return to.
+pub(super) async fn turn_part(
+    cx: &mut PerformCx<'_>,
+    key: String,
+    from: Frozen,
+    to: Frozen,
+) -> Result<(), StepError> {
+    match (from, to) {
+        (Frozen::Lock { scope, lock: from }, Frozen::Lock { lock: to, .. }) => {
+            turn(cx, key, &scope, from, to).await
+        }
+        (Frozen::Gate { gate, name, .. }, Frozen::Gate { closed, .. }) => {
+            super::gate::turn(cx, key, &gate, &name, closed).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// From one known state to another; already there is fine, anything else is left alone.
-pub(super) async fn turn(
+async fn turn(
     cx: &mut PerformCx<'_>,
     key: String,
     scope: &str,
@@ -145,6 +158,7 @@ pub(super) fn look_until<'a>(
     Look {
         azure: &cx.world.azure,
         wait,
+        door: super::gate::door(cx),
         now: cx.clock().now(),
         until,
         kept: &cx.world.progress_dir,
@@ -195,6 +209,7 @@ pub(super) fn part(effect: &RecordedEffect) -> String {
         Some(Frozen::Lock { lock, .. }) => {
             format!("{} at {}", shown(lock.as_ref()), effect.intent.target)
         }
+        Some(Frozen::Gate { gate, closed, .. }) => format!("{} {}", gate.shown(), stands(closed)),
         Some(Frozen::Files(baseline)) => {
             format!("{} files in {}", baseline.files, effect.intent.target)
         }

@@ -6,6 +6,7 @@
 
 pub mod context;
 mod fallback;
+mod gate;
 mod lock;
 mod machine;
 mod rights;

@@ -16,7 +16,7 @@ use crate::azure::{
 use crate::clock::Clock;
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
-use crate::plan::{Plan, PlannedStep};
+use crate::plan::{Plan, PlannedStep, SecretRef};
 use crate::run::{Answer, Intent, Question, RecordedEffect, RunId, Sent, StepId};
 use crate::sandbox::{Sandbox, Scenario};
 
@@ -129,7 +129,8 @@ impl SandboxBench {
         let (dir, scenario) = (folder.path().join("sandbox"), Scenario::default());
         let clock = Clock::skipping_from(Sandbox::opening_time(&dir, &scenario).expect("a time"));
         let sandbox = Sandbox::start(&dir, scenario, clock.clone()).await.expect("it starts");
-        let secrets = Arc::default();
+        let token = SecretRef::Command(["echo", "any-token-is-right"].map(str::to_owned).to_vec());
+        let secrets = Arc::new(Secrets::new(BTreeMap::from([("token".to_owned(), token)])));
         let world = World {
             run: RunId::new("run"),
             plan: plan(&json!({})),

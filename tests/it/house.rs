@@ -21,7 +21,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("database", &["clock", "diagnostic", "journal", "plan", "run"]),
     (
         "freeze",
-        &["azure", "clock", "database", "diagnostic", "files", "journal", "plan", "process", "run"],
+        &[
+            "azure",
+            "clock",
+            "database",
+            "diagnostic",
+            "dns",
+            "files",
+            "http",
+            "journal",
+            "plan",
+            "process",
+            "run",
+        ],
     ),
     (
         "steps",

@@ -109,6 +109,9 @@ impl Lab {
             .args(arguments)
             .env("MIGRATE_STATE_DIR", self.path().join("state"))
             .env("NO_COLOR", "1")
+            // What examples name as secrets; a sandbox takes any.
+            .env("GITHUB_TOKEN", "a-token-of-github")
+            .env("AZURE_DEVOPS_TOKEN", "a-token-of-azure-devops")
             .stdin(Stdio::null());
         command
     }
