@@ -59,9 +59,18 @@ impl ServiceEvent {
         let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let mut impact = Vec::new();
         for service in list(&properties["impact"]) {
-            for region in list(&service["impactedRegions"]) {
-                let named = text(&service, "impactedService");
-                impact.push((named, text(&region, "impactedRegion"), text(&region, "status")));
+            let (named, regions) =
+                (text(&service, "impactedService"), list(&service["impactedRegions"]));
+            if regions.is_empty() {
+                // It does not say where: everywhere.
+                impact.push((named.clone(), "Global".to_owned(), String::new()));
+            }
+            for region in regions {
+                impact.push((
+                    named.clone(),
+                    text(&region, "impactedRegion"),
+                    text(&region, "status"),
+                ));
             }
         }
         Some(Self {

@@ -84,6 +84,10 @@ pub struct DenyAssignment {
     pub name: String,
     /// What it takes.
     pub permissions: Vec<Permission>,
+    /// Where it was made.
+    scope: String,
+    /// It holds at its own scope only.
+    not_below: bool,
     /// Ids and types of those it concerns.
     principals: Vec<(String, String)>,
     /// Ids and types of those it does not.
@@ -109,9 +113,17 @@ impl DenyAssignment {
         Some(Self {
             name: properties["denyAssignmentName"].as_str().unwrap_or("without a name").to_owned(),
             permissions: permissions.collect::<Result<_, _>>().ok()?,
+            scope: properties["scope"].as_str().unwrap_or_default().to_owned(),
+            not_below: properties["doNotApplyToChildScopes"] == true,
             principals: list("principals").iter().map(|it| (id(it), kind(it))).collect(),
             excluded: list("excludePrincipals").iter().map(|it| (id(it), kind(it))).collect(),
         })
+    }
+
+    /// Whether it holds at `scope`, for which it was listed.
+    fn reaches(&self, scope: &ResourceId) -> bool {
+        let same = |own: &str| own.trim_end_matches('/').eq_ignore_ascii_case(scope.as_str());
+        !self.not_below || same(&self.scope)
     }
 
     /// Whether it concerns the principal of that object id.
@@ -236,7 +248,9 @@ impl Azure {
                 cause: "one lacks its properties".to_owned(),
             })
         });
-        read.collect()
+        let mut read = read.collect::<Result<Vec<_>, _>>()?;
+        read.retain(|deny| deny.reaches(scope));
+        Ok(read)
     }
 
     /// Roles given to a principal, directly or through groups, at `scope`, above and below.
@@ -360,6 +374,22 @@ mod tests {
             assert_eq!(rights.holds(&action("a/b/delete")), expected, "{principals} {excluded}");
             assert_eq!(rights.holds(&action("a/b/write")), Held::Yes);
         }
+    }
+
+    #[tokio::test]
+    async fn a_deny_assignment_that_does_not_reach_below_is_left_out() {
+        let own = "/subscriptions/s/resourceGroups/RG-crm";
+        let deny = |scope: &str, not_below: bool| {
+            json!({ "properties": { "denyAssignmentName": scope, "scope": scope,
+                "doNotApplyToChildScopes": not_below, "permissions": [] } })
+        };
+        let all =
+            [deny("/subscriptions/s", true), deny("/subscriptions/s", false), deny(own, true)];
+        let (azure, _, mut wait, _) = world([Answer::json(200, &json!({ "value": all }))]);
+        let scope = ResourceId::parse(&own.to_lowercase()).expect("an id");
+        let found = azure.deny_assignments(&mut wait, &scope).await.expect("read");
+        let names: Vec<_> = found.iter().map(|deny| deny.name.as_str()).collect();
+        assert_eq!(names, ["/subscriptions/s", own]);
     }
 
     #[tokio::test]

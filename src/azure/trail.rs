@@ -274,11 +274,14 @@ fn postgres(properties: &Value) -> Trail {
     let state = text(status, "state");
     let details = &status["currentSubStateDetails"];
     let sub = text(details, "currentSubState");
-    if !matches!(state, "InProgress" | "WaitingForUserAction") {
-        let error = text(status, "error");
-        return Trail::Over(
-            format!("the migration is {state}: {error}").trim_end_matches([' ', ':']).to_owned(),
-        );
+    match state {
+        "InProgress" | "WaitingForUserAction" => {}
+        "Canceled" | "Failed" | "Succeeded" | "ValidationFailed" | "CleaningUp" => {
+            let over = format!("the migration is {state}: {}", text(status, "error"));
+            return Trail::Over(over.trim_end_matches([' ', ':']).to_owned());
+        }
+        // A word that this program does not know is no end.
+        other => return Trail::Unknown(format!("the migration is in state `{other}`")),
     }
     if text(properties, "migrationMode").eq_ignore_ascii_case("Offline") {
         return Trail::unknown("an offline migration never waits for a cutover; it has no lag");
@@ -323,7 +326,7 @@ fn instance_link(properties: &Value) -> Trail {
                 Trail::Unknown(format!("seeding is at {}", text(it, "seedingProgress")))
             }
             (None, _, Some((send, redo))) => {
-                Trail::Behind { lag: send + redo, age: Duration::ZERO }
+                Trail::Behind { lag: send.saturating_add(redo), age: Duration::ZERO }
             }
             (None, _, None) => Trail::unknown("it does not say its send and redo lag"),
         };

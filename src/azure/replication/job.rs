@@ -4,13 +4,13 @@
 //! task is under way, and why one failed; the failure arrives in an answer with status 200. A job that can not be found is
 //! followed by its operation URL instead.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use azure_core::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::arm::{Call, found};
 use super::super::{Accepted, ArmError, Azure, ResourceId, Wait};
 use super::{API, MigrationItemId, date};
 use crate::journal::EffectPermit;
@@ -81,7 +81,8 @@ impl Job {
         let mut errors: Vec<Value> = list(at("/properties/errors"));
         errors.extend(tasks.iter().flat_map(|task| list(&task["errors"])));
         let mut errors: Vec<String> = errors.iter().map(job_error).collect();
-        errors.dedup();
+        let mut told = BTreeSet::new();
+        errors.retain(|error| told.insert(error.clone()));
         let named = |task: &Value| {
             let friendly = text(&task["friendlyName"]);
             if friendly.is_empty() { text(&task["name"]) } else { friendly }
@@ -237,10 +238,8 @@ impl Azure {
         vault: &ResourceId,
         name: &str,
     ) -> Result<Option<Job>, ArmError> {
-        let arm = self.arm().await?;
-        let path = vault.join(&format!("replicationJobs/{name}"))?;
-        let call = Call::read(Method::Get, arm.url(path.as_str(), API));
-        let body = found(arm.send(wait, &call).await)?.map(|reply| reply.value()).transpose()?;
+        let id = vault.join(&format!("replicationJobs/{name}"))?;
+        let body = self.get(wait, &id, API).await?;
         Ok(body.map(|body| Job::from_body(name, &body)))
     }
 

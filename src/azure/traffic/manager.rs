@@ -30,7 +30,8 @@ pub(super) fn read(balancer: &Balancer, body: &Value) -> Result<Balanced, ArmErr
     } else {
         None
     };
-    let ttl = properties["dnsConfig"]["ttl"].as_u64().unwrap_or(TTL_SECONDS);
+    // No TTL of DNS is larger (RFC 2181, section 8); what is may overflow whoever adds to it.
+    let ttl = properties["dnsConfig"]["ttl"].as_u64().unwrap_or(TTL_SECONDS).min(i32::MAX as u64);
     Ok(Balanced { members, not_weighted, answers_last: Duration::from_secs(ttl) })
 }
 
