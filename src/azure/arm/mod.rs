@@ -206,7 +206,7 @@ impl Arm {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            if self.outlasts_lock(wait, &mut unlocking, &error).await? {
+            if self.outlasts_lock(wait, &mut unlocking, &call.method, &error).await? {
                 continue;
             }
             match patience.pause_after(&call.purpose, &error) {

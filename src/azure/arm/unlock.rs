@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use azure_core::http::Method;
+use serde_json::Value;
+
 use super::throttle::Failure;
 use super::{Arm, ArmError, Wait};
 use crate::azure::ResourceId;
@@ -24,6 +27,7 @@ impl Arm {
         &self,
         wait: &mut Wait<'_>,
         tried: &mut Unlocking,
+        method: &Method,
         failure: &Failure,
     ) -> Result<bool, ArmError> {
         let Failure::Service { service, .. } = failure else { return Ok(false) };
@@ -36,7 +40,7 @@ impl Arm {
         }
         for scope in &scopes {
             // A scope that can not be asked is as good as locked.
-            if self.is_locked(wait, scope).await.unwrap_or(true) {
+            if self.is_locked(wait, scope, method).await.unwrap_or(true) {
                 return Ok(false);
             }
         }
@@ -47,13 +51,22 @@ impl Arm {
         Ok(true)
     }
 
-    async fn is_locked(&self, wait: &mut Wait<'_>, scope: &ResourceId) -> Result<bool, ArmError> {
+    /// Whether a lock at the scope forbids this method: only a read-only one forbids more than deletion.
+    async fn is_locked(
+        &self,
+        wait: &mut Wait<'_>,
+        scope: &ResourceId,
+        method: &Method,
+    ) -> Result<bool, ArmError> {
         let path = format!("{scope}/providers/Microsoft.Authorization/locks");
         let list = self.list(wait, self.url(&path, "2020-05-01"));
         // The list has those of inner scopes, too.
         let own = format!("{path}/").to_ascii_lowercase();
         let locks = Box::pin(list).await?;
-        Ok(locks.iter().any(|lock| {
+        let forbids = |lock: &Value| {
+            *method == Method::Delete || lock["properties"]["level"] != "CanNotDelete"
+        };
+        Ok(locks.iter().filter(|lock| forbids(lock)).any(|lock| {
             let id = lock["id"].as_str().unwrap_or_default().to_ascii_lowercase();
             id.strip_prefix(&own).is_some_and(|name| !name.contains('/'))
         }))
@@ -121,6 +134,14 @@ mod tests {
         let asked =
             format!("GET {GROUP}/providers/Microsoft.Authorization/locks?api-version=2020-05-01");
         assert_eq!(lines[1], asked);
+    }
+
+    #[tokio::test]
+    async fn a_lock_against_deletion_does_not_stand_in_the_way_of_a_write() {
+        let id = format!("{GROUP}/providers/Microsoft.Authorization/locks/keep");
+        let lock = json!({ "value": [{ "id": id, "properties": { "level": "CanNotDelete" } }] });
+        let (put, ..) = put(vec![refused(), Answer::json(200, &lock), written()]).await;
+        assert_eq!(put.expect("written").values(), ["b"]);
     }
 
     #[tokio::test]
