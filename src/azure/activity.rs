@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ArmError, Azure, Wait};
+use super::{ArmError, Azure, ResourceId, Wait};
 use crate::clock::since;
 
 /// Which events.
@@ -20,8 +20,8 @@ pub struct ActivityFilter {
     pub from: Timestamp,
     /// Last moment.
     pub until: Timestamp,
-    /// Only events of this resource group of the runbook's subscription.
-    pub resource_group: Option<String>,
+    /// Events of this scope's resource group, or of its subscription where it is none of a group.
+    pub scope: ResourceId,
 }
 
 /// One event.
@@ -77,7 +77,7 @@ impl ActivityEvent {
     }
 
     /// Whether the resource of the event lies in `scope`.
-    pub fn within(&self, scope: &super::ResourceId) -> bool {
+    pub fn within(&self, scope: &ResourceId) -> bool {
         let (inner, outer) =
             (self.resource_id.to_ascii_lowercase(), scope.as_str().to_ascii_lowercase());
         inner.strip_prefix(&outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -87,8 +87,8 @@ impl ActivityEvent {
 impl ActivityFilter {
     fn expression(&self) -> String {
         let group = self
-            .resource_group
-            .as_ref()
+            .scope
+            .segment("resourceGroups")
             .map(|group| format!(" and resourceGroupName eq '{}'", group.replace('\'', "''")));
         let (from, until) = (self.from, self.until);
         let group = group.unwrap_or_default();
@@ -97,7 +97,7 @@ impl ActivityFilter {
 }
 
 impl Azure {
-    /// Events of the runbook's subscription, each once, oldest first.
+    /// Events of the scope's subscription or resource group, each once, oldest first.
     pub async fn activity(
         &self,
         wait: &mut Wait<'_>,
@@ -107,24 +107,29 @@ impl Azure {
             return Err(ArmError::Settings("the activity log keeps ninety days only".to_owned()));
         }
         let arm = self.arm().await?;
-        let scope = self.scope("subscription")?;
-        let path = format!("{scope}/providers/Microsoft.Insights/eventtypes/management/values");
+        let subscription = filter.scope.segment("subscriptions").ok_or_else(|| {
+            ArmError::Settings(format!("`{}` is in no subscription", filter.scope))
+        })?;
+        let path = format!(
+            "/subscriptions/{subscription}/providers/Microsoft.Insights/eventtypes/management/values"
+        );
         let mut url = arm.url(&path, "2015-04-01");
         url.query_pairs_mut().append_pair("$filter", &filter.expression());
         let items = arm.list(wait, url).await?;
-        Ok(read(&items))
+        read(&items).ok_or_else(|| ArmError::Unreadable {
+            what: path,
+            cause: "an event has no id or no time".to_owned(),
+        })
     }
 }
 
-fn read(items: &[Value]) -> Vec<ActivityEvent> {
+/// None when one of them can not be read: it might be the change that nobody agreed to.
+fn read(items: &[Value]) -> Option<Vec<ActivityEvent>> {
+    let mut events = items.iter().map(ActivityEvent::from_body).collect::<Option<Vec<_>>>()?;
     let mut seen = BTreeSet::new();
-    let mut events: Vec<_> = items
-        .iter()
-        .filter_map(ActivityEvent::from_body)
-        .filter(|event| seen.insert(event.id.clone()))
-        .collect();
+    events.retain(|event| seen.insert(event.id.clone()));
     events.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
-    events
+    Some(events)
 }
 
 #[cfg(test)]
@@ -132,8 +137,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::azure::ResourceId;
     use crate::azure::testing::{Answer, world};
+
+    fn scope(text: &str) -> ResourceId {
+        ResourceId::parse(text).expect("an id")
+    }
 
     fn event(id: &str, at: &str) -> Value {
         json!({ "eventDataId": id, "eventTimestamp": at, "submissionTimestamp": null,
@@ -152,7 +160,7 @@ mod tests {
             Answer::json(
                 200,
                 &json!({ "value": [
-                event("a", "2026-11-21T08:00:01.1234567Z"), event("b", "2026-11-21T08:00:02Z"), { "odd": 1 },
+                event("a", "2026-11-21T08:00:01.1234567Z"), event("b", "2026-11-21T08:00:02Z"),
             ] }),
             ),
         ]);
@@ -160,19 +168,30 @@ mod tests {
         let filter = ActivityFilter {
             from: time("2026-11-21T07:00:00Z"),
             until: time("2026-11-21T09:00:00Z"),
-            resource_group: Some("rg'dns".to_owned()),
+            scope: scope("/subscriptions/other/resourceGroups/rg'dns"),
         };
         let events = azure.activity(&mut wait, &filter).await.expect("both pages");
         assert_eq!(events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(script.seen()[0].url.path().starts_with("/subscriptions/other/providers/"));
         let query: Vec<_> = script.seen()[0].url.query_pairs().into_owned().collect();
         assert_eq!(
             query[1].1,
             "eventTimestamp ge '2026-11-21T07:00:00Z' and eventTimestamp le '2026-11-21T09:00:00Z' \
              and resourceGroupName eq 'rg''dns'"
         );
-        let scope = |text| ResourceId::parse(text).expect("an id");
         assert!(events[0].within(&scope("/subscriptions/s/resourceGroups/rg-dns")));
         assert!(!events[0].within(&scope("/subscriptions/s/resourceGroups/rg")));
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_read_is_not_nothing() {
+        let at = Timestamp::UNIX_EPOCH;
+        for body in [json!({}), json!({ "value": null }), json!({ "value": [{ "odd": 1 }] })] {
+            let (azure, _, mut wait, _) = world([Answer::json(200, &body)]);
+            let filter = ActivityFilter { from: at, until: at, scope: scope("/subscriptions/s") };
+            let error = azure.activity(&mut wait, &filter).await.expect_err("unreadable");
+            assert!(matches!(error, ArmError::Unreadable { .. }), "{body}: {error}");
+        }
     }
 
     #[tokio::test]
@@ -180,7 +199,7 @@ mod tests {
         let (azure, script, mut wait, _) = world([]);
         let until = Timestamp::UNIX_EPOCH;
         let from = until - jiff::SignedDuration::from_hours(24 * 91);
-        let filter = ActivityFilter { from, until, resource_group: None };
+        let filter = ActivityFilter { from, until, scope: scope("/subscriptions/s") };
         assert!(azure.activity(&mut wait, &filter).await.is_err());
         assert!(script.seen().is_empty());
     }

@@ -16,6 +16,7 @@ mod locks;
 mod machines;
 mod metrics;
 mod permissions;
+pub mod played;
 mod replication;
 mod resources;
 #[cfg(test)]
@@ -124,31 +125,6 @@ impl Azure {
     /// A handle that connects on first use.
     pub fn new(setup: AzureSetup) -> Self {
         Self(Arc::new(Inner { setup: Some(setup), connection: OnceCell::new() }))
-    }
-
-    /// A handle over a given transport and credential: for whoever plays the service. The settings' cloud must be a known
-    /// one; a custom one would have to be asked.
-    pub fn over(
-        setup: AzureSetup,
-        transport: Arc<dyn HttpClient>,
-        credential: Arc<dyn TokenCredential>,
-    ) -> Result<Self, ArmError> {
-        let cloud = Cloud::known(CloudName::parse(&setup.settings.cloud)?).ok_or_else(|| {
-            ArmError::Settings("a custom cloud has no known addresses".to_owned())
-        })?;
-        let (clock, run) = (setup.clock.clone(), setup.run.clone());
-        let arm = Arm::new(
-            cloud.arm.clone(),
-            &cloud.scope(),
-            Arc::clone(&credential),
-            Arc::clone(&transport),
-            clock,
-            run,
-        );
-        let report = CredentialReport::default();
-        let connection = Connection { arm, cloud, report, credential, transport };
-        let connection = OnceCell::new_with(Some(connection));
-        Ok(Self(Arc::new(Inner { setup: Some(setup), connection })))
     }
 
     /// The runbook's subscription id.

@@ -1,27 +1,19 @@
 //! An Azure in memory: scripted answers, and a record of what was asked. For unit tests of this module and of steps.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode, Url};
-use azure_core::time::{Duration, OffsetDateTime};
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::Azure;
 use super::arm::Wait;
-use super::{Azure, AzureSetup};
 use crate::clock::Clock;
-use crate::plan::AzureSettings;
-use crate::run::RunId;
-
-/// The subscription of every test.
-pub(crate) const SUBSCRIPTION: &str = "00000000-0000-0000-0000-00000000c0de";
 
 /// One scripted answer.
 #[derive(Debug)]
@@ -122,40 +114,9 @@ fn failed(kind: ErrorKind, why: &'static str) -> Error {
     Error::with_message(kind, why)
 }
 
-/// Gives the same token to everybody.
-#[derive(Debug)]
-struct AnyToken;
-
-#[async_trait]
-impl TokenCredential for AnyToken {
-    async fn get_token(
-        &self,
-        _: &[&str],
-        _: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("token", OffsetDateTime::now_utc() + Duration::hours(1)))
-    }
-}
-
 /// A handle that is connected to the script. Time is skipping from the epoch.
 pub(crate) fn azure(script: &Arc<Script>, clock: &Clock) -> Azure {
-    let transport: Arc<dyn HttpClient> = Arc::clone(script) as Arc<dyn HttpClient>;
-    let setup = AzureSetup {
-        run: RunId::new("run"),
-        settings: AzureSettings {
-            cloud: "public".to_owned(),
-            endpoint: None,
-            ca_file: None,
-            subscription: SUBSCRIPTION.to_owned(),
-            resource_group: Some("rg-crm".to_owned()),
-            credential: Value::Null,
-        },
-        overrides: None,
-        secrets: Arc::default(),
-        clock: clock.clone(),
-        base: PathBuf::new(),
-    };
-    Azure::over(setup, transport, Arc::new(AnyToken)).expect("a known cloud")
+    Azure::played(Arc::clone(script) as Arc<dyn HttpClient>, clock)
 }
 
 /// A scripted Azure with its clock and a wait of its own.

@@ -147,7 +147,7 @@ async fn locks_forbid_changes_and_the_activity_log_tells_them() {
     drop(wait);
     world.clock.sleep(Duration::from_mins(10), &mut busy).await;
     let until = world.clock.now();
-    let filter = ActivityFilter { from, until, resource_group: Some("rg-dns".to_owned()) };
+    let filter = ActivityFilter { from, until, scope: azure.scope("rg-dns").expect("an id") };
     let events = azure.activity(&mut world.wait(), &filter).await.expect("read");
     let of_locks = events.iter().filter(|event| event.operation.ends_with("locks/write"));
     assert_eq!(of_locks.count(), 1, "{events:?}");

@@ -104,11 +104,8 @@ impl Look<'_> {
         since: Timestamp,
     ) -> Result<Vec<String>, String> {
         let id = ResourceId::parse(scope).map_err(|error| error.to_string())?;
-        let filter = ActivityFilter {
-            from: since,
-            until: self.until.max(since),
-            resource_group: id.segment("resourceGroups").map(str::to_owned),
-        };
+        let until = self.until.max(since);
+        let filter = ActivityFilter { from: since, until, scope: id.clone() };
         let events = self.azure.activity(&mut self.wait, &filter).await;
         let events = events.map_err(|error| error.to_string())?;
         Ok(violations(&events, &id, &self.ours, self.exceptions))

@@ -18,6 +18,12 @@ mod runbook;
 
 use std::time::Duration;
 
+#[allow(
+    unused_imports,
+    reason = "for the tests that share this file; no fuzz target asks for it"
+)]
+pub(crate) use arm::PERMIT;
+
 /// An entry.
 pub(crate) type Entry = fn(&[u8]);
 

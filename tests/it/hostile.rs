@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::lab::cases;
 
 #[path = "../fuzz/entry.rs"]
-mod entry;
+pub(crate) mod entry;
 
 use entry::{Cost, GROWTH_KB, bounded, withstand};
 

@@ -21,9 +21,12 @@ impl Arm {
         for _ in 0..PAGES {
             let Some(url) = next else { return Ok(items) };
             let mut page = self.send(wait, &Call::read(Method::Get, url)).await?.value()?;
-            if let Some(Value::Array(values)) = page.get_mut("value").map(Value::take) {
-                items.extend(values);
-            }
+            // Nothing where a list should be is not an empty list: an empty list opens gates.
+            let Some(Value::Array(values)) = page.get_mut("value").map(Value::take) else {
+                let cause = "the answer has no list in `value`".to_owned();
+                return Err(ArmError::Unreadable { what, cause });
+            };
+            items.extend(values);
             next = match page.get("nextLink").and_then(Value::as_str) {
                 Some(link) if !link.is_empty() => Some(self.followed(link)?),
                 _ => None,

@@ -4,28 +4,24 @@
 //! empty line, body. A line that names no call picks one by its length, so that every input asks something.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, HttpClient, Request, StatusCode};
-use azure_core::time::{Duration, OffsetDateTime};
 use jiff::Timestamp;
+use migrate::azure::played::GROUP;
 use migrate::azure::{
-    ActivityFilter, ArmError, Azure, AzureSetup, Lock, LockLevel, MigrationItemId, RecordSet,
-    RecordType, ReplicationItem, ResourceId, Template, Wait,
+    ActivityFilter, ArmError, Azure, Lock, LockLevel, MigrationItemId, RecordSet, RecordType,
+    ReplicationItem, ResourceId, Template, Wait,
 };
 use migrate::clock::Clock;
 use migrate::journal::{EffectPermit, Journal};
-use migrate::plan::AzureSettings;
-use migrate::run::{Event, Header, Intent, Record, Repeat, RunId, Undo};
+use migrate::run::{Event, Header, Intent, Record, Repeat, Undo};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-const GROUP: &str = "rg-crm";
 const CALLS: [&str; 20] = [
     "get",
     "exists",
@@ -107,22 +103,8 @@ impl HttpClient for Script {
     }
 }
 
-#[derive(Debug)]
-struct AnyToken;
-
-#[async_trait]
-impl TokenCredential for AnyToken {
-    async fn get_token(
-        &self,
-        _: &[&str],
-        _: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("token", OffsetDateTime::now_utc() + Duration::hours(1)))
-    }
-}
-
 /// One journal gives the permit that every change of this process is made under.
-static PERMIT: LazyLock<EffectPermit> = LazyLock::new(|| {
+pub(crate) static PERMIT: LazyLock<EffectPermit> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     let header: Header = serde_json::from_value(json!({
         "format": 1, "tool": "0", "run": "r", "operator": { "user": "u", "host": "h" },
@@ -161,22 +143,7 @@ fn shown<T: std::fmt::Debug>(result: Result<T, ArmError>) -> Option<T> {
 impl Caller {
     fn new(script: Script) -> Self {
         let clock = Clock::still_from(Timestamp::UNIX_EPOCH);
-        let setup = AzureSetup {
-            run: RunId::new("run"),
-            settings: AzureSettings {
-                cloud: "public".to_owned(),
-                endpoint: None,
-                ca_file: None,
-                subscription: migrate::sandbox::SUBSCRIPTION.to_owned(),
-                resource_group: Some(GROUP.to_owned()),
-                credential: Value::Null,
-            },
-            overrides: None,
-            secrets: Arc::default(),
-            clock: clock.clone(),
-            base: PathBuf::new(),
-        };
-        let azure = Azure::over(setup, Arc::new(script), Arc::new(AnyToken)).expect("public");
+        let azure = Azure::played(Arc::new(script), &clock);
         Self { azure, clock }
     }
 
@@ -203,7 +170,7 @@ impl Caller {
             "replication_item" | "replication_items" => self.replication(wait, call).await,
             "activity" => {
                 let (from, until) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
-                let filter = ActivityFilter { from, until, resource_group: None };
+                let filter = ActivityFilter { from, until, scope: scope.clone() };
                 let events = shown(azure.activity(wait, &filter).await);
                 events.into_iter().flatten().for_each(|event| _ = event.within(&scope));
             }

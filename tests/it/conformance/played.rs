@@ -5,25 +5,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::headers::Headers;
 use azure_core::http::{AsyncRawResponse, Body, HttpClient, Request, StatusCode, Url};
-use azure_core::time::{Duration, OffsetDateTime};
 use jiff::Timestamp;
-use migrate::azure::{Azure, AzureSetup, Wait};
+use migrate::azure::{Azure, Wait};
 use migrate::clock::Clock;
-use migrate::journal::{EffectPermit, Journal};
-use migrate::plan::AzureSettings;
-use migrate::run::{Event, Intent, Record, Repeat, RunId, Stage, Undo};
+use migrate::journal::EffectPermit;
 use migrate::sandbox::exchanges::Exchange;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::openapi::{Example, Operation};
+use crate::hostile::entry::PERMIT;
 
-/// The subscription of every request.
-pub(crate) const SUBSCRIPTION: &str = "00000000-0000-0000-0000-00000000c0de";
+use super::openapi::{Example, Operation};
 
 /// More than any operation takes.
 const REQUESTS: usize = 40;
@@ -139,25 +134,11 @@ impl HttpClient for Player {
     }
 }
 
-#[derive(Debug)]
-struct AnyToken;
-
-#[async_trait]
-impl TokenCredential for AnyToken {
-    async fn get_token(
-        &self,
-        _: &[&str],
-        _: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("token", OffsetDateTime::now_utc() + Duration::hours(1)))
-    }
-}
-
 /// The client, and what its methods ask for.
 pub(crate) struct Asking {
     pub(crate) azure: Azure,
     pub(crate) wait: Wait<'static>,
-    pub(crate) permit: EffectPermit,
+    pub(crate) permit: &'static EffectPermit,
 }
 
 impl Asking {
@@ -165,35 +146,7 @@ impl Asking {
     pub(crate) fn of(player: &Arc<Player>) -> Self {
         let clock = Clock::skipping_from(Timestamp::UNIX_EPOCH);
         let wait = Wait::new(&clock, &CancellationToken::new());
-        let setup = AzureSetup {
-            run: RunId::new("run"),
-            settings: AzureSettings {
-                cloud: "public".to_owned(),
-                endpoint: None,
-                ca_file: None,
-                subscription: SUBSCRIPTION.to_owned(),
-                resource_group: Some("rg-crm".to_owned()),
-                credential: Value::Null,
-            },
-            overrides: None,
-            secrets: Arc::default(),
-            clock,
-            base: std::path::PathBuf::new(),
-        };
-        let transport = Arc::clone(player) as Arc<dyn HttpClient>;
-        let azure = Azure::over(setup, transport, Arc::new(AnyToken)).expect("a known cloud");
-        Self { azure, wait, permit: permit() }
+        let azure = Azure::played(Arc::clone(player) as Arc<dyn HttpClient>, &clock);
+        Self { azure, wait, permit: &PERMIT }
     }
-}
-
-/// As the engine comes by one: an intent, durable in a journal.
-fn permit() -> EffectPermit {
-    let dir = tempfile::tempdir().expect("a folder");
-    let at = Timestamp::UNIX_EPOCH;
-    let first = Record { seq: 0, at, event: Event::StageStarted { stage: Stage::Release } };
-    let mut journal = Journal::create(&dir.path().join("run"), &first).expect("a journal");
-    let classes = (Repeat::Guarded, Undo::Restores);
-    let intent = Intent::new("key", "target", "put", classes, Value::Null, Value::Null);
-    journal.append(at, Event::Intent { step: "step".into(), intent, undoes: None });
-    journal.sync().expect("durable").pop().expect("one intent, one permit")
 }

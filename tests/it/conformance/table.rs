@@ -99,13 +99,13 @@ rows! {
     management_locks_create_or_update_by_scope: "ManagementLocks_CreateOrUpdateByScope" in LOCKS at "2020-05-01" {
         put_lock: |it| async {
             let lock = Lock { name: "l".into(), level: Some(LockLevel::ReadOnly), notes: "n".into() };
-            let lock = it.azure.put_lock(&mut it.wait, &it.permit, &group(), &lock).await?;
+            let lock = it.azure.put_lock(&mut it.wait, it.permit, &group(), &lock).await?;
             Ok(Some(vec![lock_words(&lock)]))
         }.boxed_local(),
     }
     management_locks_delete_by_scope: "ManagementLocks_DeleteByScope" in LOCKS at "2020-05-01" {
         delete_lock: |it| async {
-            it.azure.delete_lock(&mut it.wait, &it.permit, &group(), "l").await?;
+            it.azure.delete_lock(&mut it.wait, it.permit, &group(), "l").await?;
             Ok(None)
         }.boxed_local(),
     }
@@ -115,7 +115,7 @@ rows! {
             let filter = ActivityFilter {
                 from: at("2026-11-21T07:00:00Z"),
                 until: at("2026-11-21T09:00:00Z"),
-                resource_group: Some("rg-crm".to_owned()),
+                scope: group(),
             };
             let events = it.azure.activity(&mut it.wait, &filter).await?;
             Ok(Some(events.iter().map(event_words).collect()))
@@ -154,7 +154,7 @@ rows! {
     deployments_create_or_update: "Deployments_CreateOrUpdate" in RESOURCES at "2021-04-01" {
         create_deployment: |it| async {
             let template = template();
-            let created = it.azure.create_deployment(&mut it.wait, &it.permit, "rg-crm", "d", &template);
+            let created = it.azure.create_deployment(&mut it.wait, it.permit, "rg-crm", "d", &template);
             let created = created.await?;
             Ok(Some(vec![vec![created.body["name"].as_str().unwrap_or_default().to_owned()]]))
         }.boxed_local(),
@@ -196,19 +196,19 @@ rows! {
     record_sets_create_or_update: "RecordSets_CreateOrUpdate" in DNS at "2018-05-01" {
         put_record_set: |it| async {
             let wanted = cname(None);
-            let set = it.azure.put_record_set(&mut it.wait, &it.permit, &zone(), None, &wanted).await?;
+            let set = it.azure.put_record_set(&mut it.wait, it.permit, &zone(), None, &wanted).await?;
             Ok(Some(vec![record_words(&set)]))
         }.boxed_local(),
         put_record_set: |it| async {
             let (zone, before, wanted) = (zone(), cname(Some("etag")), cname(None));
-            let put = it.azure.put_record_set(&mut it.wait, &it.permit, &zone, Some(&before), &wanted);
+            let put = it.azure.put_record_set(&mut it.wait, it.permit, &zone, Some(&before), &wanted);
             Ok(Some(vec![record_words(&put.await?)]))
         }.boxed_local(),
     }
     record_sets_delete: "RecordSets_Delete" in DNS at "2018-05-01" {
         delete_record_set: |it| async {
             let before = cname(Some("etag"));
-            it.azure.delete_record_set(&mut it.wait, &it.permit, &zone(), &before).await?;
+            it.azure.delete_record_set(&mut it.wait, it.permit, &zone(), &before).await?;
             Ok(None)
         }.boxed_local(),
     }
@@ -234,19 +234,19 @@ rows! {
     private_record_sets_create_or_update: "RecordSets_CreateOrUpdate" in PRIVATE_DNS at "2024-06-01" {
         put_record_set: |it| async {
             let (zone, wanted) = (private_zone(), cname(None));
-            let set = it.azure.put_record_set(&mut it.wait, &it.permit, &zone, None, &wanted).await?;
+            let set = it.azure.put_record_set(&mut it.wait, it.permit, &zone, None, &wanted).await?;
             Ok(Some(vec![record_words(&set)]))
         }.boxed_local(),
         put_record_set: |it| async {
             let (zone, before, wanted) = (private_zone(), cname(Some("etag")), cname(None));
-            let put = it.azure.put_record_set(&mut it.wait, &it.permit, &zone, Some(&before), &wanted);
+            let put = it.azure.put_record_set(&mut it.wait, it.permit, &zone, Some(&before), &wanted);
             Ok(Some(vec![record_words(&put.await?)]))
         }.boxed_local(),
     }
     private_record_sets_delete: "RecordSets_Delete" in PRIVATE_DNS at "2024-06-01" {
         delete_record_set: |it| async {
             let (zone, before) = (private_zone(), cname(Some("etag")));
-            it.azure.delete_record_set(&mut it.wait, &it.permit, &zone, &before).await?;
+            it.azure.delete_record_set(&mut it.wait, it.permit, &zone, &before).await?;
             Ok(None)
         }.boxed_local(),
     }
@@ -260,19 +260,19 @@ rows! {
     replication_migration_items_test_migrate: "ReplicationMigrationItems_TestMigrate" in SITE_RECOVERY at "2024-04-01" {
         test_migrate: |it| async {
             let test = TestMachine { recovery_point: "p".to_owned(), network: "n".to_owned() };
-            it.azure.test_migrate(&mut it.wait, &it.permit, &migration_item(), &test).await?;
+            it.azure.test_migrate(&mut it.wait, it.permit, &migration_item(), &test).await?;
             Ok(None)
         }.boxed_local(),
     }
     replication_migration_items_test_migrate_cleanup: "ReplicationMigrationItems_TestMigrateCleanup" in SITE_RECOVERY at "2024-04-01" {
         clean_up_test: |it| async {
-            it.azure.clean_up_test(&mut it.wait, &it.permit, &migration_item(), "done").await?;
+            it.azure.clean_up_test(&mut it.wait, it.permit, &migration_item(), "done").await?;
             Ok(None)
         }.boxed_local(),
     }
     replication_migration_items_migrate: "ReplicationMigrationItems_Migrate" in SITE_RECOVERY at "2024-04-01" {
         migrate_machine: |it| async {
-            it.azure.migrate_machine(&mut it.wait, &it.permit, &migration_item(), true).await?;
+            it.azure.migrate_machine(&mut it.wait, it.permit, &migration_item(), true).await?;
             Ok(None)
         }.boxed_local(),
     }
@@ -341,7 +341,7 @@ rows! {
     endpoints_update: "Endpoints_Update" in TRAFFIC_MANAGER at "2022-04-01" given weighted_endpoint {
         weigh: |it| async {
             let change = (BEFORE, WANTED);
-            it.azure.weigh(&mut it.wait, &it.permit, &manager(), &endpoint(), change).await?;
+            it.azure.weigh(&mut it.wait, it.permit, &manager(), &endpoint(), change).await?;
             Ok(None)
         }.boxed_local(),
     }
@@ -364,7 +364,7 @@ rows! {
     afd_origins_update: "AFDOrigins_Update" in FRONT_DOOR at "2024-09-01" given weighted_origin {
         weigh: |it| async {
             let change = (BEFORE, WANTED);
-            it.azure.weigh(&mut it.wait, &it.permit, &door(), &origin(), change).await?;
+            it.azure.weigh(&mut it.wait, it.permit, &door(), &origin(), change).await?;
             Ok(None)
         }.boxed_local(),
     }
@@ -464,7 +464,8 @@ fn balanced_words(balanced: &Balanced) -> Vec<String> {
 }
 
 fn id(path: &str) -> ResourceId {
-    let text = format!("/subscriptions/{}/resourceGroups/{path}", super::played::SUBSCRIPTION);
+    let text =
+        format!("/subscriptions/{}/resourceGroups/{path}", migrate::azure::played::SUBSCRIPTION);
     ResourceId::parse(&text).expect("an id")
 }
 
