@@ -3,7 +3,6 @@
 //! Asked is `git` itself, where the ref is: a local repository or a remote one, with whatever login `git` has. It is never
 //! asked for a password, and nothing is fetched or written.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,8 +40,10 @@ impl GitWatch {
 
     /// Says what is wrong with it, if something is.
     pub fn check(&self) -> Result<(), String> {
-        let login = self.repository.split_once("://").is_some_and(|(_, rest)| {
-            rest.split('/').next().is_some_and(|host| host.contains('@') && host.contains(':'))
+        // The user of an ssh address is no secret; any other may be a token.
+        let login = url::Url::parse(&self.repository).is_ok_and(|url| {
+            let user = url.scheme() != "ssh" && !url.username().is_empty();
+            user || url.password().is_some() || url.query().is_some()
         });
         if login {
             return Err("`repository` holds a login; leave it to git's own credentials".to_owned());
@@ -145,12 +146,22 @@ async fn commit(repository: &str, reference: &str) -> Result<Option<String>, Str
 
 /// Exit code and standard output. What git says on standard error may hold a login, and is not told.
 async fn git(folder: &Path, arguments: &[&str]) -> Result<(i32, String), String> {
-    let quiet = [("GIT_TERMINAL_PROMPT", "0"), ("GIT_OPTIONAL_LOCKS", "0"), ("LC_ALL", "C")];
+    let quiet = [
+        ("GIT_TERMINAL_PROMPT", "0"),
+        // ssh asks at the terminal itself, whatever git is told.
+        ("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
+        ("GIT_OPTIONAL_LOCKS", "0"),
+        ("LC_ALL", "C"),
+    ];
+    let agent = std::env::var("SSH_AUTH_SOCK").map(|socket| ("SSH_AUTH_SOCK".to_owned(), socket));
     let program = Program {
         argv: std::iter::once("git").chain(arguments.iter().copied()).map(str::to_owned).collect(),
-        env: BTreeMap::from(
-            quiet.map(|(name, value)| (name.to_owned(), SecretString::from(value))),
-        ),
+        env: quiet
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .chain(agent)
+            .map(|(name, value)| (name, SecretString::from(value)))
+            .collect(),
         folder: folder.to_owned(),
         redactor: Redactor::default(),
     };
@@ -235,6 +246,10 @@ mod tests {
     fn a_login_in_the_address_is_refused() {
         let said = |repository: &str| watch(repository, "main").check();
         assert!(said("https://eve:hush@git.contoso.example/crm").is_err());
+        assert!(said("https://ghp_hush@github.com/contoso/crm").is_err());
+        assert!(said("https://git.contoso.example/crm?token=hush").is_err());
+        assert!(said("ssh://git:hush@git.contoso.example/crm").is_err());
+        assert_eq!(said("ssh://git@git.contoso.example/crm"), Ok(()));
         assert!(said("--upload-pack=touch x").is_err());
         assert_eq!(said("https://git.contoso.example/crm"), Ok(()));
         assert_eq!(said("git@git.contoso.example:crm/app"), Ok(()));
