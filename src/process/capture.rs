@@ -4,21 +4,23 @@
 use std::collections::VecDeque;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio_util::sync::CancellationToken;
 
 use crate::diagnostic::redact::Redactor;
 
 /// Kept of either end.
 const END_BYTES: usize = 32 * 1024;
 
-/// Reads until the pipe closes.
-pub(super) async fn capture(mut pipe: impl AsyncRead + Unpin, redactor: Redactor) -> String {
+/// Reads until the pipe closes, or until `stop`: something that a child left behind may hold the pipe for ever.
+pub(super) async fn capture(
+    mut pipe: impl AsyncRead + Unpin,
+    redactor: Redactor,
+    stop: CancellationToken,
+) -> String {
     let mut kept = Kept { end: END_BYTES + redactor.reach(), ..Kept::default() };
     let mut chunk = vec![0; 8 * 1024];
     // A pipe that breaks ends the text like one that closes.
-    while let Ok(read) = pipe.read(&mut chunk).await {
-        if read == 0 {
-            break;
-        }
+    while let Some(Ok(read @ 1..)) = stop.run_until_cancelled(pipe.read(&mut chunk)).await {
         kept.push(&chunk[..read]);
     }
     kept.text(&redactor)
@@ -63,14 +65,17 @@ mod tests {
 
     #[tokio::test]
     async fn short_output_is_whole() {
-        assert_eq!(capture(&b"hello"[..], Redactor::default()).await, "hello");
+        assert_eq!(
+            capture(&b"hello"[..], Redactor::default(), CancellationToken::new()).await,
+            "hello"
+        );
     }
 
     #[tokio::test]
     async fn long_output_keeps_both_ends() {
         let mut long = vec![b'a'; 100_000];
         long.extend(b"the end");
-        let text = capture(&long[..], Redactor::default()).await;
+        let text = capture(&long[..], Redactor::default(), CancellationToken::new()).await;
         assert!(text.starts_with("aaaa") && text.ends_with("the end"));
         assert!(text.contains("… 34471 bytes left out …"), "{}", text.len());
     }
@@ -86,7 +91,7 @@ mod tests {
             long.extend(vec![b'.'; 100_000]);
             long.extend(secret.repeat(3).as_bytes());
             long.extend(vec![b'.'; cut + before - secret.len()]);
-            let text = capture(&long[..], redactor.clone()).await;
+            let text = capture(&long[..], redactor.clone(), CancellationToken::new()).await;
             assert!(text.contains("bytes left out"));
             let clean = redactor.redact(&text);
             for part in secret.as_bytes().windows(6) {

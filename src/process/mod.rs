@@ -87,6 +87,8 @@ pub struct Held {
     group: Group,
     word: ChildStdin,
     output: [JoinHandle<String>; 2],
+    /// Ends the reading of output.
+    enough: CancellationToken,
 }
 
 impl Program {
@@ -119,9 +121,10 @@ impl Program {
         let word = child.stdin.take().expect("standard input is piped");
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
+        let enough = CancellationToken::new();
         let output = [
-            tokio::spawn(capture(stdout, self.redactor.clone())),
-            tokio::spawn(capture(stderr, self.redactor.clone())),
+            tokio::spawn(capture(stdout, self.redactor.clone(), enough.clone())),
+            tokio::spawn(capture(stderr, self.redactor.clone(), enough.clone())),
         ];
         let id = child.id();
         Ok(Held {
@@ -129,6 +132,7 @@ impl Program {
             group: Group { child, id, ended: false },
             word,
             output,
+            enough,
         })
     }
 
@@ -182,13 +186,16 @@ impl Held {
         };
         self.group.ended = true;
         call.made();
-        let [stdout, stderr] = self.output.map(|reader| async move {
-            let stop = reader.abort_handle();
-            let text = tokio::time::timeout(LAST_WORDS, reader).await;
-            stop.abort();
-            text.ok().and_then(Result::ok).unwrap_or_default()
-        });
-        let (stdout, stderr) = tokio::join!(stdout, stderr);
+        let [stdout, stderr] = self.output;
+        let mut both = std::pin::pin!(futures::future::join(stdout, stderr));
+        let (stdout, stderr) = match tokio::time::timeout(LAST_WORDS, &mut both).await {
+            Ok(both) => both,
+            Err(_elapsed) => {
+                self.enough.cancel();
+                both.await
+            }
+        };
+        let [stdout, stderr] = [stdout, stderr].map(Result::unwrap_or_default);
         Ok(Ended { code: status.code(), stdout, stderr })
     }
 }
