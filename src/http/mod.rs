@@ -152,7 +152,13 @@ async fn receive(
     let to = shown.to_owned();
     let mut response = sent.map_err(|error| {
         // A redirect may fail to connect after the first server has done everything.
-        let first = error.url().is_none_or(|at| at.host() == url.host() && at.path() == url.path());
+        let first = error.url().is_none_or(|at| {
+            // The port of an address literal is mapped on the way.
+            let port = url.port().is_none() || at.port() == url.port();
+            let same = |part: fn(&Url) -> Option<&str>| part(at) == part(url);
+            let server = same(Url::host_str) && at.scheme() == url.scheme() && port;
+            server && at.path() == url.path() && same(Url::query)
+        });
         let unsent = error.is_builder() || (error.is_connect() && first);
         let why = chain(&error.without_url());
         let to = to.clone();
