@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use migrate::clock::Clock;
-use migrate::sandbox::scenario::{Estate, Writer};
+use migrate::sandbox::scenario::{Estate, Record, Writer, Zone};
 use migrate::sandbox::{Sandbox, Scenario};
 
 /// An Azure CLI with a configuration of its own that trusts the sandbox and nothing else.
@@ -89,7 +89,7 @@ async fn a_stock_azure_cli_logs_in_lists_changes_and_is_refused() {
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");
-    let scenario = Scenario {
+    let mut scenario = Scenario {
         estate: Estate { files: 2, orders: 4, ..Estate::default() },
         writer: Writer { orders: 0, pause_ms: 1 },
         operation_seconds: 1,
@@ -97,6 +97,17 @@ async fn a_stock_azure_cli_logs_in_lists_changes_and_is_refused() {
         exchanges: true,
         ..Scenario::default()
     };
+    scenario.zones.push(Zone {
+        group: "rg-dns".to_owned(),
+        name: "contoso.internal".to_owned(),
+        private: true,
+        records: vec![Record {
+            name: "db".to_owned(),
+            kind: "A".to_owned(),
+            ttl: 300,
+            values: vec!["10.0.0.5".to_owned()],
+        }],
+    });
     let world = dir.path().join("sandbox");
     let sandbox = Sandbox::start(&world, scenario, Clock::system()).await.expect("it starts");
     let home = dir.path().join("az");

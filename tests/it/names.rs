@@ -360,7 +360,7 @@ fn a_resolver_that_remembers_is_named_with_the_time_it_may() {
 }
 
 /// A world with a private zone, and little else.
-const PRIVATE: &str = "
+pub(crate) const PRIVATE: &str = "
 estate: { seed: 7, workloads: [crm], files: 1, orders: 1 }
 writer: { orders: 0, pause_ms: 1 }
 zones:
@@ -371,7 +371,7 @@ zones:
 ";
 
 /// A runbook that moves a name of the private zone.
-fn private(lab: &Lab, with: &str) -> String {
+pub(crate) fn private(lab: &Lab, with: &str) -> String {
     let text = format!(
         "migrate: 1
 wave: private

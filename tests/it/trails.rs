@@ -10,7 +10,7 @@ use crate::lab::Lab;
 
 const GROUP: &str =
     "/subscriptions/00000000-0000-0000-0000-00000000c0de/resourceGroups/rg-crm/providers";
-const RESOURCES: [&str; 5] = [
+pub(crate) const RESOURCES: [&str; 5] = [
     "Microsoft.RecoveryServices/vaults/vault-crm/replicationFabrics/fabric-1/replicationProtectionContainers/container-1/replicationMigrationItems/crm-web",
     "Microsoft.RecoveryServices/vaults/vault-crm/replicationFabrics/azure/replicationProtectionContainers/west/replicationProtectedItems/crm-db",
     "Microsoft.DataMigration/services/dms/projects/crm/tasks/sync",
@@ -18,7 +18,7 @@ const RESOURCES: [&str; 5] = [
     "Microsoft.Sql/managedInstances/mi/distributedAvailabilityGroups/dag",
 ];
 
-fn scenario(of_each: &str) -> String {
+pub(crate) fn scenario(of_each: &str) -> String {
     let replica = |it: &&str| format!("  - {{ id: \"{GROUP}/{it}\"{of_each} }}\n");
     let replicas: String = RESOURCES[1..].iter().map(replica).collect();
     format!(
@@ -30,7 +30,7 @@ replicas:
     )
 }
 
-fn runbook(resources: &[&str]) -> String {
+pub(crate) fn runbook(resources: &[&str]) -> String {
     let list: Vec<_> = resources.iter().map(|it| format!("          - {GROUP}/{it}\n")).collect();
     let list = list.concat();
     format!(

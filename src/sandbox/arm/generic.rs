@@ -58,11 +58,27 @@ pub(super) fn answer(call: &Call<'_>) -> Handled {
             Ok(call.world.below(&id).fold(start, |outcome, (key, _)| outcome.remove(key)))
         }
         (Method::PUT, found) => {
-            let doc = doc(&id, &call.body()?);
+            let written = call.body()?;
+            must_be_objects(&written, &["/properties"])?;
+            let doc = doc(&id, &written);
             let status = if found.is_some() { StatusCode::OK } else { StatusCode::CREATED };
             Ok(Outcome::with_status(status, &doc).put(&id, doc))
         }
         _ => Err(ArmError::not_found(&id)),
+    }
+}
+
+/// What is written into must be an object, or not there.
+pub(super) fn must_be_objects(written: &Value, places: &[&str]) -> Result<(), ArmError> {
+    let odd = |at: &&&str| {
+        written.pointer(at).is_some_and(|value| !value.is_object() && !value.is_null())
+    };
+    match places.iter().find(odd) {
+        Some(at) => Err(ArmError::bad_request(
+            "InvalidRequestContent",
+            format!("The request content was invalid: `{at}` is not an object."),
+        )),
+        None => Ok(()),
     }
 }
 

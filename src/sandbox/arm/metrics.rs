@@ -3,6 +3,8 @@
 //! `timespan` may come encoded twice, as the Azure CLI sends it.
 
 use hyper::http::StatusCode;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -77,9 +79,15 @@ fn timespan(call: &Call<'_>) -> Option<(Timestamp, Timestamp)> {
     // The query is decoded already; what was encoded twice still has its percent signs.
     let text = percent_decoded(text);
     let (from, until) = text.split_once('/')?;
-    let (from, until) = (whole(from.parse().ok()?)?, until.parse::<Timestamp>().ok()?);
+    let (from, until) = (whole(time(from)?)?, time(until)?);
     let minutes = until.as_second().checked_sub(from.as_second())? / MINUTE;
     (0..=POINTS_MAX).contains(&minutes).then_some((from, until))
+}
+
+/// A time that names no zone, as the Azure CLI sends it, is UTC.
+fn time(text: &str) -> Option<Timestamp> {
+    let in_utc = |text: &str| text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok();
+    text.parse().ok().or_else(|| in_utc(text).map(|zoned| zoned.timestamp()))
 }
 
 fn value(

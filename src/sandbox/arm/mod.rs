@@ -140,7 +140,8 @@ impl Call<'_> {
         let total = items.len();
         let value: Vec<_> = items.into_iter().skip(from).take(top).collect();
         let mut page = json!({ "value": value });
-        if from + top < total {
+        let next = from.saturating_add(top);
+        if next < total {
             let kept = self
                 .request
                 .query
@@ -148,7 +149,7 @@ impl Call<'_> {
                 .filter(|(key, _)| !key.eq_ignore_ascii_case("$skipToken"));
             let query = url::form_urlencoded::Serializer::new(String::new())
                 .extend_pairs(kept)
-                .append_pair("$skipToken", &(from + top).to_string())
+                .append_pair("$skipToken", &next.to_string())
                 .finish();
             page["nextLink"] = json!(format!("{}{}?{query}", self.base, self.request.path));
         }

@@ -35,7 +35,12 @@ pub(super) fn answer(call: &Call<'_>) -> Option<Handled> {
             _ => return Err(ArmError::not_found(&call.request.path)),
         };
         let name = replica.id.rsplit('/').next();
-        Ok(Outcome::ok(&json!({ "id": replica.id, "name": name, "type": kind, "properties": properties })))
+        let mut body =
+            json!({ "id": replica.id, "name": name, "type": kind, "properties": properties });
+        if kind.to_ascii_lowercase().ends_with("/migrations") {
+            body["location"] = json!("westeurope");
+        }
+        Ok(Outcome::ok(&body))
     }))
 }
 
@@ -86,7 +91,7 @@ impl Stand {
     fn counters(&self) -> Value {
         let loaded = self.percent() / 10;
         json!({
-            "startedOn": self.ago(3600), "endedOn": "0001-01-01T00:00:00",
+            "startedOn": self.ago(3600),
             "fullLoadCompletedTables": loaded, "fullLoadQueuedTables": 10 - loaded, "fullLoadLoadingTables": 0,
             "fullLoadErroredTables": 0, "cdcInsertCounter": 40, "cdcUpdateCounter": 2, "cdcDeleteCounter": 0,
             "incomingChanges": 420 + 10 * self.whole_lag(), "appliedChanges": 420, "latency": self.whole_lag(),
@@ -97,7 +102,7 @@ impl Stand {
 fn protected_item(stand: &Stand) -> Value {
     let state = if stand.failed { "ProtectionError" } else { "Protected" };
     let calculated = stand.ago(15);
-    json!({
+    let mut item = json!({
         "friendlyName": "server", "protectionState": state, "protectionStateDescription": state,
         "activeLocation": "Primary", "replicationHealth": if stand.failed { "Critical" } else { "Normal" },
         "failoverHealth": "Normal", "healthErrors": [], "allowedOperations": ["TestFailover", "UnplannedFailover"],
@@ -105,12 +110,17 @@ fn protected_item(stand: &Stand) -> Value {
         "currentScenario": { "scenarioName": "None", "jobId": "None", "startTime": "1753-01-01T01:01:01Z" },
         "providerSpecificDetails": {
             "instanceType": "A2A", "vmProtectionState": state,
-            "monitoringPercentageCompletion": stand.seeding.map(|_| stand.percent()),
-            "rpoInSeconds": stand.seeding.is_none().then(|| stand.whole_lag()),
             "lastRpoCalculatedTime": if stand.seeding.is_some() { json!("0001-01-01T00:00:00") } else { json!(calculated) },
             "lastHeartbeat": calculated,
         },
-    })
+    });
+    let details = &mut item["providerSpecificDetails"];
+    if stand.seeding.is_some() {
+        details["monitoringPercentageCompletion"] = json!(stand.percent());
+    } else {
+        details["rpoInSeconds"] = json!(stand.whole_lag());
+    }
+    item
 }
 
 fn task(stand: &Stand, with_output: bool) -> Value {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::ledger::Cause;
 use super::super::scenario::{SUBSCRIPTION, TrafficManager};
-use super::{ArmError, Call, Handled, Outcome, only_get, weights};
+use super::{ArmError, Call, Handled, Outcome, generic, only_get, weights};
 
 const TYPE: &str = "Microsoft.Network/trafficManagerProfiles";
 /// Lower-case path segment and name in ids.
@@ -131,6 +131,8 @@ fn profile(call: &Call<'_>, id: &str) -> Handled {
 /// PUT replaces the profile, its endpoints included when it names any; PATCH replaces what it names.
 fn written(call: &Call<'_>, id: &str, found: Option<&Value>) -> Handled {
     let body = call.body()?;
+    let parts = ["/properties", "/properties/dnsConfig", "/properties/monitorConfig"];
+    generic::must_be_objects(&body, &parts)?;
     let kept = found.filter(|_| call.request.method == Method::PATCH);
     let properties = weights::merged(kept, &body["properties"]);
     let tags = [&body["tags"], &found.unwrap_or(&Value::Null)["tags"]];

@@ -27,7 +27,7 @@ pub(super) fn answer(world: &World, request: &Request, segments: &[&str]) -> Ans
         return Err(refused(StatusCode::BAD_REQUEST, why));
     }
     match (&request.method, id) {
-        (&Method::GET, None) => list(world, request, &folder),
+        (&Method::GET, None) => Ok(list(world, request, &folder)),
         (&Method::POST, None) => create(request, &folder),
         (&Method::DELETE, Some(id)) => {
             let key = format!("{folder}/{id}");
@@ -48,7 +48,7 @@ fn sign_in() -> Reply {
     }
 }
 
-fn list(world: &World, request: &Request, folder: &str) -> Answered {
+fn list(world: &World, request: &Request, folder: &str) -> (Reply, Changes) {
     let (kind, id) = (request.query("resourceType"), request.query("resourceId"));
     let expanded = request.query("$expand").is_some_and(|it| it.eq_ignore_ascii_case("settings"));
     let told = |check: &Value| {
@@ -63,12 +63,12 @@ fn list(world: &World, request: &Request, folder: &str) -> Answered {
         resource["type"].as_str() == kind && resource["id"].as_str() == id
     };
     let checks: Vec<Value> = below(world, folder).filter(of_it).map(told).collect();
-    shown(StatusCode::OK, &json!({ "count": checks.len(), "value": checks }))
+    shown(&json!({ "count": checks.len(), "value": checks }))
 }
 
 fn create(request: &Request, folder: &str) -> Answered {
     let mut check = body(request)?;
-    if !check["settings"]["approvers"].as_array().is_some_and(|it| !it.is_empty()) {
+    if check["settings"]["approvers"].as_array().is_none_or(Vec::is_empty) {
         return Err(refused(StatusCode::BAD_REQUEST, "At least one approver is needed."));
     }
     // A check has no name: two that say the same are two.

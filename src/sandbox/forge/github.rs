@@ -21,11 +21,11 @@ pub(super) fn answer(world: &World, request: &Request, segments: &[&str]) -> Ans
         _ => return Err(missing()),
     };
     match (&request.method, id) {
-        (&Method::GET, None) => list(world, request, &folder),
+        (&Method::GET, None) => Ok(list(world, request, &folder)),
         (&Method::POST, None) => create(world, request, &folder),
         (&Method::GET, Some(id)) => {
             let found = world.get(&format!("{folder}/{id}")).ok_or_else(missing)?;
-            shown(StatusCode::OK, &found["properties"])
+            Ok(shown(&found["properties"]))
         }
         (&Method::DELETE, Some(id)) => {
             let key = format!("{folder}/{id}");
@@ -40,7 +40,7 @@ fn missing() -> Reply {
     refused(StatusCode::NOT_FOUND, "Not Found")
 }
 
-fn list(world: &World, request: &Request, folder: &str) -> Answered {
+fn list(world: &World, request: &Request, folder: &str) -> (Reply, Changes) {
     let number = |name: &str, default: usize| {
         request.query(name).and_then(|text| text.parse().ok()).unwrap_or(default)
     };
@@ -50,7 +50,7 @@ fn list(world: &World, request: &Request, folder: &str) -> Answered {
         told.into_iter().map(|key| (key.to_owned(), ruleset[key].clone())).collect::<Value>()
     };
     let rulesets = below(world, folder).skip(size * (page - 1)).take(size).map(short);
-    shown(StatusCode::OK, &rulesets.collect())
+    shown(&rulesets.collect())
 }
 
 fn create(world: &World, request: &Request, folder: &str) -> Answered {

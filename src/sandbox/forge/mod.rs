@@ -53,8 +53,8 @@ fn refused(status: StatusCode, message: &str) -> Reply {
     Reply::json(status, &json!({ "message": message }))
 }
 
-fn shown(status: StatusCode, body: &Value) -> Answered {
-    Ok((Reply::json(status, body), Changes::new()))
+fn shown(body: &Value) -> (Reply, Changes) {
+    (Reply::json(StatusCode::OK, body), Changes::new())
 }
 
 fn body(request: &Request) -> Result<Value, Reply> {

@@ -6,9 +6,12 @@ use std::path::Path;
 
 use migrate::sandbox::exchanges;
 
+use super::answered::is_only_in_runs;
 use super::judge::{Findings, Listed};
 use super::openapi::Files;
+use super::table::ROWS;
 use crate::lab::Lab;
+use crate::{names, trails};
 
 /// As small as a world can be, with every exchange kept.
 const KEEPING: &str = "
@@ -60,6 +63,11 @@ fn every_exchange_of_every_runbook_is_as_the_files_say() {
             listed.judge(&after, &mut findings);
         }
     }
+    for (lab, runbook) in [private_names(), trails()] {
+        lab.run(&runbook, &[]).expect(0);
+        lab.migrate(["rollback", &lab.run_id(), "--yes"]);
+        listed.judge(&exchanges::read(&lab.sandbox_dir()).expect("exchanges"), &mut findings);
+    }
     println!(
         "{} exchanges of {} runbooks, operations: {:?}",
         findings.exchanges,
@@ -68,4 +76,22 @@ fn every_exchange_of_every_runbook_is_as_the_files_say() {
     );
     let wrong: Vec<_> = findings.client.iter().chain(&findings.sandbox).cloned().collect();
     assert!(wrong.is_empty(), "{} mismatches\n{}", wrong.len(), wrong.join("\n"));
+    let met = |spec: &str, id: &str| findings.met.contains(&(spec.to_owned(), id.to_owned()));
+    let relied_on = ROWS.iter().filter(|row| is_only_in_runs(row.id));
+    let silent: Vec<_> = relied_on.filter(|row| !met(row.spec, row.id)).map(|row| row.id).collect();
+    assert!(silent.is_empty(), "answered nowhere: {silent:?}");
+}
+
+/// A name of a private zone that moves and comes back.
+fn private_names() -> (Lab, String) {
+    let lab = Lab::new(&format!("{}exchanges: true\n", names::PRIVATE));
+    let runbook = names::private(&lab, "");
+    (lab, runbook)
+}
+
+/// Everything that can trail.
+fn trails() -> (Lab, String) {
+    let lab = Lab::new(&format!("{}exchanges: true\n", trails::scenario("")));
+    let runbook = lab.write("trails.yaml", &trails::runbook(&trails::RESOURCES));
+    (lab, runbook)
 }
