@@ -69,6 +69,9 @@ impl Panel {
                 missing.push("no server is known that could be asked".to_owned());
             }
             let agreed = missing.is_empty();
+            if agreed && !confirmed && cancel.is_cancelled() {
+                missing.push("all agreed, and were not asked once more".to_owned());
+            }
             if (agreed && confirmed)
                 || (!agreed && since(started, clock.steady()) >= within)
                 || cancel.is_cancelled()

@@ -244,10 +244,13 @@ impl Limits<'_> {
             () = watch => unreachable!("the watch only cancels"),
             () = cut_off => Err(StepError::cancelled("coming to a safe point in time")),
         };
-        let late = late.into_inner();
-        result.map_err(|failure| match self.timeout {
-            Some(timeout) if late && failure.class == FailureClass::Cancelled => {
-                timed_out(failure, timeout)
+        let (late, cancelled) = (late.into_inner(), self.cancel.is_cancelled());
+        result.map_err(|failure| match (self.timeout, failure.class) {
+            (Some(timeout), FailureClass::Cancelled) if late => timed_out(failure, timeout),
+            // A wait that was cut short says that it did not get there. That is our doing, and no verdict on the step: what
+            // follows from a failure must not follow from Ctrl-C.
+            (_, FailureClass::Failed | FailureClass::Refused) if cancelled && !late => {
+                StepError { class: FailureClass::Cancelled, ..failure }
             }
             _ => failure,
         })

@@ -15,6 +15,7 @@ mod share;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -205,15 +206,15 @@ impl Truth {
 
     /// The transport over which no authoritative server at all can be asked from here.
     pub fn closed(&self) -> Option<Transport> {
-        let mut silent = self.0.iter().filter(|answer| !answer.server.recursive).map(|answer| {
-            match answer.said {
-                Said::HoldsBut(_, transport) => Some(transport),
-                _ => None,
-            }
+        let authorities = || self.0.iter().filter(|answer| !answer.server.recursive);
+        let mut silent = authorities().map(|answer| match answer.said {
+            Said::HoldsBut(_, transport) => Some(transport),
+            _ => None,
         });
         let first = silent.next().flatten()?;
-        // One server that is silent over one transport is that server's doing.
-        (self.0.len() > 1 && silent.all(|other| other == Some(first))).then_some(first)
+        // One server that is silent over one transport is that server's doing, at however many addresses.
+        let names: BTreeSet<_> = authorities().map(|answer| &answer.server.name).collect();
+        (names.len() > 1 && silent.all(|other| other == Some(first))).then_some(first)
     }
 
     /// Some address of that server could be asked.

@@ -122,6 +122,10 @@ fn a_transport_that_is_closed_to_all_is_the_path_and_to_one_is_that_server() {
     assert_eq!((one.missing(wanted).len(), one.closed()), (1, None));
     let alone = Truth(vec![half(1)]);
     assert_eq!((alone.missing(wanted).len(), alone.closed()), (1, None));
+    let mut resolver = answer(9, Said::Holds(set()));
+    resolver.server.recursive = true;
+    let with_a_resolver = Truth(vec![half(1), resolver]);
+    assert_eq!((with_a_resolver.missing(wanted).len(), with_a_resolver.closed()), (1, None));
     let over_both = Truth(vec![half(1), answer(2, Said::HoldsBut(set(), Transport::Tcp))]);
     assert_eq!(over_both.missing(wanted).len(), 2);
 }
