@@ -124,7 +124,14 @@ impl Trials<'_> {
         let shown = || shown.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = |tried: &Tried| shown().tried(matches!(tried.verdict, Verdict::Deviated(_)));
         let pace = Pace { jobs: self.side_by_side(), ended: &seen, stop: self.stop };
-        let tried = ticking(work(pace), || shown().tick()).await?;
+        let tick = || {
+            let mut shown = shown();
+            if self.stop.is_cancelled() {
+                shown.stopping("no more trials are begun; Ctrl-C again ends those under way, too");
+            }
+            shown.tick();
+        };
+        let tried = ticking(work(pace), tick).await?;
         Ok(Matrix {
             name: aim.name,
             claim: aim.claim,

@@ -81,7 +81,7 @@ impl Args {
                 _ => Exit::Interrupted,
             },
         };
-        narrate("interrupted: no more trials are begun; again ends those under way, too\n");
+        // Said where the trials are shown: a line of ours would stand in the middle of their bar.
         stop.cancel();
         tokio::select! {
             ended = rehearsal => match ended {
@@ -145,7 +145,15 @@ impl Args {
             std::fs::write(path, form.text(&certificate))
                 .map_err(|error| Refusal::because(Exit::Failed, &error))?;
         }
-        Ok(if certificate.deviations() == 0 { Exit::Done } else { Exit::Failed })
+        if certificate.deviations() > 0 {
+            return Ok(Exit::Failed);
+        }
+        if let Some(empty) = certificate.matrices.iter().find(|matrix| matrix.shows_nothing()) {
+            let why =
+                format!("{}: none of its points was reached, so nothing was shown", empty.name);
+            return Err(Refusal::new(Exit::Failed, why));
+        }
+        Ok(Exit::Done)
     }
 
     /// A point that no matrix which was asked for has would be left out silently.

@@ -122,6 +122,11 @@ impl Matrix {
         })
     }
 
+    /// No trial met its point: that is no proof of anything.
+    pub fn shows_nothing(&self) -> bool {
+        self.total().not_reached == self.tried.len()
+    }
+
     /// Whether everything was tried that was to be tried.
     pub const fn is_complete(&self) -> bool {
         self.tried.len() == self.chosen

@@ -97,7 +97,8 @@ async fn verdict(
 ) -> Result<Verdict, RehearsalError> {
     let left = trial.left().await?;
     let mut found: Vec<_> = left.unannounced.into_iter().map(Deviation::Unannounced).collect();
-    let stopped = ended.how == INCOMPLETE && !back.irreversible.is_empty();
+    let stopped =
+        ended.how == INCOMPLETE && !back.irreversible.is_empty() && !back.failed_otherwise;
     if ended.how != ROLLED_BACK && !stopped {
         let (expected, found_how) = (ROLLED_BACK, ended.how);
         found.push(Deviation::Ending { expected, found: found_how, said: ended.stderr });
@@ -108,7 +109,7 @@ async fn verdict(
             found.push(Deviation::LostOrders { application, orders: orders.lost.clone() });
         }
     }
-    let [before, now] = [start, &left.world].map(|world| back.restorable(world));
+    let [before, now] = [start, &left.world].map(|world| back.restorable(start, world));
     found.extend(differences(&before, &now).into_iter().map(Deviation::World));
     if let Some(run) = trial.run_dir() {
         let entries = ledger::read(&run.join("sandbox"))?;
@@ -134,6 +135,8 @@ struct Back {
     seconds: Option<f64>,
     /// Steps that said in the plan that they can not be taken back.
     irreversible: Vec<Doubt>,
+    /// A step could not be taken back although it said that it can.
+    failed_otherwise: bool,
     /// The estate, and what in it stays in place.
     estate: PathBuf,
     stays: Vec<PathBuf>,
@@ -165,13 +168,21 @@ impl Back {
                 let evidence = own.failure.as_ref().map_or_else(String::new, ToString::to_string);
                 let doubt = Doubt { step: step.id.to_string(), promised: true, evidence };
                 back.irreversible.push(doubt);
+            } else {
+                back.failed_otherwise = true;
             }
         }
         Ok(back)
     }
 
-    /// What a rollback has to restore of a world.
-    fn restorable(&self, world: &WorldSnapshot) -> WorldSnapshot {
+    /// What a rollback has to restore of a world; of resources, those that were there at the start.
+    fn restorable(&self, start: &WorldSnapshot, world: &WorldSnapshot) -> WorldSnapshot {
+        let stays = |id: &str| {
+            self.stays.iter().any(|stays| stays.to_string_lossy().eq_ignore_ascii_case(id))
+        };
+        let resources = world.resources.iter().filter(|(id, _)| {
+            start.resources.contains_key(*id) && !self.stays_anywhere && !stays(id)
+        });
         let compared = |name: &str| {
             let path = self.estate.join(name);
             !self.stays_anywhere && !self.stays.iter().any(|stays| path.starts_with(stays))
@@ -192,6 +203,7 @@ impl Back {
                 .collect(),
             files: files.map(|(name, hash)| (name.clone(), hash.clone())).collect(),
             target_tables: tables.map(|(name, it)| (name.clone(), it.clone())).collect(),
+            resources: resources.map(|(id, it)| (id.clone(), it.clone())).collect(),
             ..WorldSnapshot::default()
         }
     }

@@ -168,7 +168,10 @@ pub(super) fn standing(run: &Overview) -> Option<(String, Paint)> {
         steps.last().is_some_and(|last| matches!(last.state, "succeeded" | "skipped"))
     };
     let stopped = |steps: &[&StepView]| {
-        steps.iter().any(|step| matches!(step.state, "held" | "failed" | "in doubt"))
+        steps.iter().any(|step| match step.state {
+            "failed" => !step.goes_on,
+            state => matches!(state, "held" | "in doubt"),
+        })
     };
     let done = lanes.iter().filter(|(_, steps)| finished(steps)).count();
     let held: Vec<&str> = lanes

@@ -10,7 +10,7 @@ use super::halt::{Advice, Halt, halts, next, undo};
 use super::pauses::{TakenBack, WritePause, pauses};
 use super::phrase;
 use crate::journal::{self, Head, JournalError};
-use crate::plan::{PlannedStep, Window};
+use crate::plan::{OnFailure, PlannedStep, Window};
 use crate::run::{
     Ending, Evidence, RunId, RunState, Stage, StepId, StepRecord, Stop, WaveName, WorkloadName,
 };
@@ -54,6 +54,9 @@ pub struct StepView {
     pub uses: String,
     /// Its state in one word.
     pub state: &'static str,
+    /// Its lane goes on although it failed.
+    #[serde(skip)]
+    pub goes_on: bool,
     /// Attempts begun.
     pub attempts: u32,
     /// When the first attempt began.
@@ -249,6 +252,7 @@ fn view(planned: &PlannedStep, step: &StepRecord, as_of: Timestamp) -> StepView 
         workload: planned.workload.clone(),
         uses: planned.uses.clone(),
         state: phrase::standing(step),
+        goes_on: planned.on_failure == OnFailure::Continue,
         attempts: step.attempts,
         started: step.first_started,
         ended: step.ended,

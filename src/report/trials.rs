@@ -16,6 +16,7 @@ pub struct Trials {
     total: usize,
     tried: usize,
     deviated: usize,
+    stopping: bool,
     form: Form,
 }
 
@@ -44,7 +45,7 @@ impl Trials {
     }
 
     const fn new(name: &'static str, total: usize, form: Form) -> Self {
-        Self { name, total, tried: 0, deviated: 0, form }
+        Self { name, total, tried: 0, deviated: 0, stopping: false, form }
     }
 
     /// One more trial has ended.
@@ -54,6 +55,19 @@ impl Trials {
         if let Form::Bar(bar) = &self.form {
             bar.set_position(self.tried as u64);
             bar.set_message(count(self.deviated, "deviation"));
+        }
+    }
+
+    /// Says once that it comes to an end before its time.
+    pub fn stopping(&mut self, what: &str) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        let line = format!("interrupted: {what}");
+        match &mut self.form {
+            Form::Bar(bar) => bar.println(line),
+            Form::Lines { output, .. } => output.line(&Line::new().text(line)),
+            Form::Silent => {}
         }
     }
 
