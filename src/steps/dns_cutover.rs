@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::zone::{self, Place, Proved, UNTOUCHED, Who, Zone};
 use super::{
-    Change, Evidence, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
+    Change, Evidence, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError, fallback,
 };
 use crate::dns::azure::slot;
 use crate::dns::update::Slot;
@@ -173,7 +173,11 @@ pub const KIND: Kind = Kind {
         check: super::check::<With>,
         describe,
     },
-    build: |with| Ok(Box::new(Cutover::of(super::read::<With>(with)?)?)),
+    build: |with| {
+        let with = super::read::<With>(with)?;
+        fallback::check(with.fallback.as_deref())?;
+        Ok(Box::new(Cutover::of(with)?))
+    },
 };
 
 fn describe(with: &Value) -> Vec<String> {

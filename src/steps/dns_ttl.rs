@@ -265,12 +265,16 @@ async fn keep(
     cx.effects.done(permit, json!(served)).await
 }
 
+/// Nothing is waited out: whoever lowered it may have done so a minute ago, and an answer with a longer TTL may live on.
 fn low_enough(slot: &Slot, now: &Set) -> Evidence {
     Evidence {
         check: slot.to_string(),
-        verdict: "equal".to_owned(),
-        detail: format!("low enough before the step: {}", Set::shown(Some(now))),
-        holds: true,
+        verdict: "not compared".to_owned(),
+        detail: format!(
+            "low enough before the step, since when is not known: {}",
+            Set::shown(Some(now))
+        ),
+        holds: false,
     }
 }
 

@@ -5,6 +5,15 @@
 use super::{Evidence, StepCx};
 use crate::dns::{Endpoint, Health, HostPort};
 
+/// Says what is wrong with it, if something is: an address that is none would be found out at the switch.
+pub(super) fn check(fallback: Option<&str>) -> Result<(), String> {
+    let Some(written) = fallback else { return Ok(()) };
+    if written.parse::<url::Url>().is_ok_and(|url| url.has_host()) {
+        return Ok(());
+    }
+    HostPort::try_from(written.to_owned()).map(drop).map_err(|why| format!("`fallback`: {why}"))
+}
+
 /// Asks the source by URL or `host:port`.
 pub(super) async fn read(cx: &StepCx, fallback: Option<&str>) -> Evidence {
     let evidence = |check: String, verdict: &str, detail: String, holds: bool| Evidence {

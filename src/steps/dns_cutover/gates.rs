@@ -4,9 +4,9 @@
 use super::{Cutover, Move};
 use crate::azure::Wait;
 use crate::dns::update::Slot;
-use crate::dns::{Endpoint, Health, HostPort, Keeper, Set, Turn};
+use crate::dns::{Keeper, Set, Turn};
 use crate::run::{Evidence, FailureClass, StepError};
-use crate::steps::StepCx;
+use crate::steps::{StepCx, fallback};
 use crate::steps::zone::{UNTOUCHED, Zone, hands};
 
 /// Why a type stays what it is at Azure DNS, and what to do instead.
@@ -62,7 +62,7 @@ impl Cutover {
                 return Err(in_the_way(zone, &turn.slot, &kind, attempted));
             }
         }
-        let fallback = self.fallback(cx).await;
+        let fallback = fallback::read(cx, self.with.fallback.as_deref()).await;
         if self.with.fallback.is_some() && !fallback.holds {
             return Err(StepError::new(
                 FailureClass::Refused,
@@ -95,37 +95,6 @@ impl Cutover {
             detail: "a signed update of the same records that changes nothing".to_owned(),
             holds: true,
         }))
-    }
-
-    /// Whether the source still answers. Not given is not compared, and said so.
-    pub(super) async fn fallback(&self, cx: &StepCx) -> Evidence {
-        let evidence = |check: String, verdict: &str, detail: String, holds: bool| Evidence {
-            check: format!("way back: {check}"),
-            verdict: verdict.to_owned(),
-            detail,
-            holds,
-        };
-        let Some(fallback) = self.with.fallback.clone() else {
-            let detail = "no `fallback` is given".to_owned();
-            return evidence("source".to_owned(), "not compared", detail, false);
-        };
-        if let Ok(url) = fallback.parse::<url::Url>()
-            && url.has_host()
-        {
-            let endpoint = Endpoint::answering(url);
-            let reading = endpoint.read(&cx.world.network).await;
-            let good = reading.health == Health::Good;
-            return evidence(endpoint.shown(), &reading.health.to_string(), reading.detail, good);
-        }
-        match HostPort::try_from(fallback.clone()) {
-            Ok(HostPort { host, port }) => {
-                match cx.world.network.tcp_connect(&host, port).await {
-                    Ok(_) => evidence(fallback, "healthy", "accepts connections".to_owned(), true),
-                    Err(error) => evidence(fallback, "failing", error.to_string(), false),
-                }
-            }
-            Err(why) => evidence(fallback, "not compared", why, false),
-        }
     }
 }
 
