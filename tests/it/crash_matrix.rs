@@ -56,6 +56,14 @@ fn wave_2_survives_a_kill_anywhere() {
 }
 
 #[test]
+fn kinds_whose_change_takes_many_requests_survive_a_kill_anywhere() {
+    // Operations that go on at the provider, weights in steps, locks and gates at three services.
+    for kind in ["vm.test_migrate", "vm.migrate", "traffic.shift", "decommission", "freeze.end"] {
+        survives(&format!("examples/steps/{kind}.yaml"));
+    }
+}
+
+#[test]
 fn a_command_that_lies_about_its_repeats_is_found_and_the_point_is_tried_again_alone() {
     const LIES: &str = "tests/it/runbooks/lies.yaml";
     let whole = certificate(LIES, &[], 1);

@@ -78,6 +78,17 @@ fn wave_1_is_as_before_when_it_fails_anywhere_and_is_rolled_back() {
 }
 
 #[test]
+fn kinds_whose_change_takes_many_requests_are_as_before() {
+    for kind in ["vm.test_migrate", "traffic.shift", "freeze.begin", "freeze.end"] {
+        let lab = Lab::new(SMALL);
+        let matrix = matrix(&lab, &format!("examples/steps/{kind}.yaml"), &[], 0);
+        let steps = steps(&matrix);
+        assert!(steps.iter().all(|(_, verdict)| **verdict == "same"), "{kind}: {steps:?}");
+        println!("{kind}: {} steps, 0 deviations", steps.len());
+    }
+}
+
+#[test]
 fn an_undo_that_lies_is_found() {
     let lab = Lab::new(SMALL);
     let runbook = lab.write("liar.yaml", LIAR);
