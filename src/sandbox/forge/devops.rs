@@ -4,7 +4,7 @@
 use hyper::http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Answered, below, body, document, number, refused, shown};
+use super::{Answered, below, body, document, refused, shown};
 use crate::sandbox::http::{Reply, Request};
 use crate::sandbox::ledger::Changes;
 use crate::sandbox::store::World;
@@ -28,7 +28,7 @@ pub(super) fn answer(world: &World, request: &Request, segments: &[&str]) -> Ans
     }
     match (&request.method, id) {
         (&Method::GET, None) => Ok(list(world, request, &folder)),
-        (&Method::POST, None) => create(request, &folder),
+        (&Method::POST, None) => create(world, request, &folder),
         (&Method::DELETE, Some(id)) => {
             let key = format!("{folder}/{id}");
             if world.get(&key).is_none() {
@@ -51,33 +51,38 @@ fn sign_in() -> Reply {
 fn list(world: &World, request: &Request, folder: &str) -> (Reply, Changes) {
     let (kind, id) = (request.query("resourceType"), request.query("resourceId"));
     let expanded = request.query("$expand").is_some_and(|it| it.eq_ignore_ascii_case("settings"));
-    let told = |check: &Value| {
-        let mut check = check.clone();
-        if !expanded {
+    let told = |document: &Value| {
+        let mut check = document["properties"].clone();
+        if expanded {
+            check["settings"]["instructions"] = document["instructions"].clone();
+        } else {
             check["settings"].take();
         }
         check
     };
-    let of_it = |check: &&Value| {
-        let resource = &check["resource"];
+    let of_it = |document: &&Value| {
+        let resource = &document["properties"]["resource"];
         resource["type"].as_str() == kind && resource["id"].as_str() == id
     };
     let checks: Vec<Value> = below(world, folder).filter(of_it).map(told).collect();
     shown(&json!({ "count": checks.len(), "value": checks }))
 }
 
-fn create(request: &Request, folder: &str) -> Answered {
+fn create(world: &World, request: &Request, folder: &str) -> Answered {
     let mut check = body(request)?;
     if check["settings"]["approvers"].as_array().is_none_or(Vec::is_empty) {
         return Err(refused(StatusCode::BAD_REQUEST, "At least one approver is needed."));
     }
-    // A check has no name: two that say the same are two.
-    let says = format!("{}{}", check["resource"], check["settings"]["instructions"]);
-    let id = number(&says);
+    // A check has no name: its id is the next number, and what it says is kept apart, because it tells of the run.
+    let instructions = check["settings"]["instructions"].take();
+    let last = below(world, folder).filter_map(|it| it["properties"]["id"].as_u64()).max();
+    let id = last.unwrap_or(0) + 1;
     check["id"] = json!(id);
     check["version"] = json!(1);
     check["isDisabled"] = json!(false);
-    let key = format!("{folder}/{id}");
-    let changes = Changes::from([(key, Some(document("AzureDevOps/checks", &check)))]);
+    let mut kept = document("AzureDevOps/checks", &check);
+    kept["instructions"] = instructions.clone();
+    check["settings"]["instructions"] = instructions;
+    let changes = Changes::from([(format!("{folder}/{id}"), Some(kept))]);
     Ok((Reply::json(StatusCode::OK, &check), changes))
 }

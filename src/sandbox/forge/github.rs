@@ -49,7 +49,8 @@ fn list(world: &World, request: &Request, folder: &str) -> (Reply, Changes) {
         let told = ["id", "name", "target", "source_type", "source", "enforcement"];
         told.into_iter().map(|key| (key.to_owned(), ruleset[key].clone())).collect::<Value>()
     };
-    let rulesets = below(world, folder).skip(size * (page - 1)).take(size).map(short);
+    let rulesets = below(world, folder).map(|document| &document["properties"]);
+    let rulesets = rulesets.skip(size.saturating_mul(page - 1)).take(size).map(short);
     shown(&rulesets.collect())
 }
 
@@ -58,7 +59,7 @@ fn create(world: &World, request: &Request, folder: &str) -> Answered {
     let Some(name) = ruleset["name"].as_str().map(str::to_owned) else {
         return Err(invalid("Name can't be blank"));
     };
-    if below(world, folder).any(|it| it["name"] == *name) {
+    if below(world, folder).any(|it| it["properties"]["name"] == *name) {
         return Err(invalid("Name must be unique"));
     }
     if !["active", "disabled", "evaluate"].iter().any(|it| ruleset["enforcement"] == **it) {

@@ -69,7 +69,7 @@ fn document(kind: &str, properties: &Value) -> Value {
 
 /// Everything directly below a folder of the ledger.
 fn below<'a>(world: &'a World, folder: &'a str) -> impl Iterator<Item = &'a Value> {
-    world.below(folder).map(|(_, document)| &document["properties"])
+    world.below(folder).map(|(_, document)| document)
 }
 
 /// The id that something gets by its name: the same in every world.
