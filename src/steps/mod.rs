@@ -4,11 +4,13 @@
 //! [`Step`]; then add its name to the list below. Schema, reference, `explain`, completions and the laws of
 //! `tests/it/laws.rs` follow from the list. A step never imports another step, the engine or a report.
 
+mod barrier;
 pub mod context;
 mod fallback;
 mod gate;
 mod lock;
 mod machine;
+mod marking;
 mod rights;
 mod signals;
 #[cfg(test)]

@@ -1,10 +1,15 @@
-//! `replication.wait`: holds everything back until the lag has been at or under a limit for a time. Changes nothing.
+//! `replication.wait`: holds everything back until the lag has been at or under a limit for a time. Changes nothing but, where
+//! `heartbeat: true` asks for it, a table of its own.
 //!
 //! A reading that is missing, null, stale or an error is unknown, and unknown never opens the gate. The deadline is the
 //! step's own `timeout`.
 
 mod command;
 mod gate;
+mod heartbeat;
+mod servers;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -12,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::gate::{Gate, Reading, Stand};
+use self::servers::Servers;
 use super::machine::Machine;
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
@@ -20,7 +26,7 @@ use crate::azure::{ArmError, ResourceId, Trail, Wait};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
-/// Parameters of `replication.wait`; one of `items`, `resources` and `command`.
+/// Parameters of `replication.wait`; one of `items`, `resources`, `command`, and `source` with `target`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
@@ -34,6 +40,22 @@ pub struct With {
     /// Argv list that prints the lag: seconds as a number, or `{"lag_seconds": n, "at": "<RFC 3339>"}`.
     #[serde(default)]
     pub command: Vec<String>,
+    /// The PostgreSQL server that is followed, as `systems` names it.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// The PostgreSQL server that follows.
+    #[serde(default)]
+    pub target: Option<String>,
+    /// The subscription at the target, where it has several.
+    #[serde(default)]
+    pub subscription: Option<String>,
+    /// The slot at the source by which a physical standby follows.
+    #[serde(default)]
+    pub slot: Option<String>,
+    /// Write a row at the source four times a second and look for it at the target: seconds to a quarter, instead of what
+    /// positions tell. Its table `migrate.marker` is made and removed by this step.
+    #[serde(default)]
+    pub heartbeat: bool,
     /// The most lag that is good.
     pub max_lag: Span,
     /// How long it must stay so. Default 30s.
@@ -57,6 +79,9 @@ const fn two_minutes() -> Span {
     Span::minutes(2)
 }
 
+/// What `max_lag: 0s` lets pass between two servers.
+const UNDER_A_SECOND: Duration = Duration::from_millis(999);
+
 const DOCS: &str = "\
 Looks at the lag every `poll` and ends when it has been at or under `max_lag` for `hold_for`, from readings younger than \
 `stale_after` and without a gap between them.\n\n\
@@ -66,7 +91,14 @@ lag. An item that is not replicating, in critical health or in need of a resynch
 and a migration of a PostgreSQL flexible server by the `latency` of their databases, once each waits for its cutover and has \
 applied all changes that came in; a link of a SQL managed instance by its send plus its redo lag. A replication that has failed \
 or ended is refused at once: waiting does not help.\n\
-- `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\n\
+- `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\
+- `source` and `target`: two PostgreSQL servers, the second a logical subscriber or a physical standby of the first. Both sides are \
+read and compared; the seconds that a server tells of itself are never used. Not ready is: a subscription that is disabled, without \
+a worker, whose worker was started anew or failed again between two looks, whose tables are not all copied, or that holds other tables \
+than the publication; a slot that is gone, idle, or has lost a part of its log; a standby that is paused, not streaming, or a copy of another \
+cluster; and whatever is null. Without a heartbeat, lag is the time since the source ended at a position that the target has \
+reached by now, at most; with `heartbeat: true` it is the age of the last row that has arrived, by the clock of the source alone. A lag under a second \
+counts as none. The user needs `pg_monitor` on both sides; a heartbeat needs the owner of the publication and of the subscription.\n\n\
 Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \
 step's `timeout`: lag that never falls ends with exit 4.\n\n\
 Outputs: `lag_seconds`, `held_seconds`.";
@@ -90,9 +122,16 @@ pub const KIND: Kind = Kind {
     },
     build: |with| {
         let with = super::read::<With>(with)?;
-        let given = [with.items.is_empty(), with.resources.is_empty(), with.command.is_empty()];
-        if given.iter().filter(|empty| !**empty).count() != 1 {
-            return Err("give one of `items`, `resources` and `command`".to_owned());
+        let servers = with.source.is_some() && with.target.is_some();
+        let given = [!with.items.is_empty(), !with.resources.is_empty(), !with.command.is_empty(), servers];
+        if given.into_iter().filter(|given| *given).count() != 1 || with.source.is_some() != with.target.is_some() {
+            return Err("give one of `items`, `resources`, `command`, or `source` with `target`".to_owned());
+        }
+        if !servers && (with.heartbeat || with.subscription.is_some() || with.slot.is_some()) {
+            return Err("`subscription`, `slot` and `heartbeat` belong to `source` and `target`".to_owned());
+        }
+        if with.subscription.is_some() && with.slot.is_some() {
+            return Err("give `subscription` for a logical replication or `slot` for a physical one".to_owned());
         }
         for written in &with.resources {
             let id = ResourceId::parse(written).map_err(|error| error.to_string())?;
@@ -111,12 +150,33 @@ fn describe(with: &Value) -> Vec<String> {
     let text = |key: &str| with[key].as_str().map(str::to_owned);
     let limit = text("max_lag").unwrap_or_else(|| "?".to_owned());
     let hold = text("hold_for").unwrap_or_else(|| thirty_seconds().to_string());
-    vec![format!("lag at most {limit} for {hold}")]
+    let lag = format!("lag at most {limit} for {hold}");
+    let beats = with["heartbeat"] == true;
+    let beats = beats.then(|| "makes the table migrate.marker, writes a row of it meanwhile, and removes it".to_owned());
+    [lag].into_iter().chain(beats).collect()
 }
 
 impl With {
     fn attempted(&self) -> String {
         format!("wait for a lag of at most {} held for {}", self.max_lag, self.hold_for)
+    }
+
+    /// What one of the server pair needs; none where something else is looked at.
+    fn servers(&self) -> Option<Servers<'_>> {
+        let (source, target) = (self.source.as_deref()?, self.target.as_deref()?);
+        Some(Servers::new(source, target, self))
+    }
+
+    /// Servers are looked at through sessions; a lag that no two readings can tell apart is none.
+    fn limit(&self) -> Duration {
+        let limit = self.max_lag.duration();
+        if self.source.is_some() { limit.max(UNDER_A_SECOND) } else { limit }
+    }
+
+    /// How often is looked: a heartbeat that is written seldom tells little.
+    fn pace(&self) -> Duration {
+        let poll = self.poll.duration();
+        if self.heartbeat { poll.min(heartbeat::PACE) } else { poll }
     }
 
     /// One look at everything: names with their readings. `Err` for what waiting can not heal.
@@ -180,63 +240,19 @@ impl With {
         .retryable()
     }
 
-    fn line(&self, stand: &Stand, worst: &str) -> String {
-        let (limit, hold) = (self.max_lag, self.hold_for);
-        match stand {
-            Stand::Open { held } | Stand::Holding { held } => {
-                format!("{worst}, limit {limit}; held {} s of {hold}", held.as_secs())
-            }
-            Stand::Above(_) => format!("{worst}, limit {limit}; over the limit"),
-            Stand::Unknown(why) => format!("unknown, so not ready: {why}"),
-        }
-    }
-}
-
-/// The worst lag of a look with the age of its reading, for people.
-fn worst(look: &[(String, Reading)]) -> (f64, String) {
-    let lags = look.iter().filter_map(|(name, reading)| match reading {
-        Reading::Lag { lag, age } => Some((*lag, *age, name)),
-        Reading::Unknown(_) => None,
-    });
-    match lags.max() {
-        Some((lag, age, name)) => {
-            let (lag, age) = (lag.as_secs_f64(), age.as_secs());
-            (lag, format!("lag of {name} {lag:.0} s, reading {age} s old"))
-        }
-        None => (f64::NAN, "no reading".to_owned()),
-    }
-}
-
-#[async_trait]
-impl Step for With {
-    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let look = self.look(cx, &mut cx.wait()).await?;
-        let reading = |(name, reading): (String, Reading)| match reading {
-            Reading::Lag { lag, .. } => Evidence {
-                check: format!("lag of {name}"),
-                verdict: "read".to_owned(),
-                detail: format!("{} s, limit {}", lag.as_secs(), self.max_lag),
-                holds: lag <= self.max_lag.duration(),
-            },
-            Reading::Unknown(why) => Evidence {
-                check: format!("lag of {name}"),
-                verdict: "not compared".to_owned(),
-                detail: why,
-                holds: false,
-            },
-        };
-        Ok(Preview { readings: look.into_iter().map(reading).collect(), ..Preview::default() })
-    }
-
-    async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+    /// Looks until the gate opens, or time is up.
+    async fn wait(&self, cx: &mut PerformCx<'_>, mut servers: Option<&mut Servers<'_>>) -> Result<Outcome, StepError> {
         let read = cx.read;
         let mut gate = Gate::new(
-            self.max_lag.duration(),
+            self.limit(),
             self.hold_for.duration(),
             self.stale_after.duration(),
         );
         loop {
-            let look = self.look(read, &mut cx.wait()).await?;
+            let look = match &mut servers {
+                Some(servers) => servers.look(cx).await?,
+                None => self.look(read, &mut cx.wait()).await?,
+            };
             let (lag_seconds, shown) = worst(&look);
             let readings: Vec<Reading> = look.into_iter().map(|(_, reading)| reading).collect();
             let stand = gate.take(read.clock().steady(), &readings);
@@ -259,18 +275,86 @@ impl Step for With {
             }
             read.progress.say(line.clone());
             // Woken by the deadline: that is an answer too.
-            if read.sleep(self.poll.duration(), cx.busy).await.is_err() {
+            if read.sleep(self.pace(), cx.busy).await.is_err() {
                 return Err(self.never(&line));
             }
         }
     }
 
-    async fn probe(&self, _cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
-        Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
+    fn line(&self, stand: &Stand, worst: &str) -> String {
+        let (limit, hold) = (self.max_lag, self.hold_for);
+        match stand {
+            Stand::Open { held } | Stand::Holding { held } => {
+                format!("{worst}, limit {limit}; held {} s of {hold}", held.as_secs())
+            }
+            Stand::Above(_) => format!("{worst}, limit {limit}; over the limit"),
+            Stand::Unknown(why) => format!("unknown, so not ready: {why}"),
+        }
+    }
+}
+
+/// The worst lag of a look with the age of its reading, for people.
+fn worst(look: &[(String, Reading)]) -> (f64, String) {
+    let lags = look.iter().filter_map(|(name, reading)| match reading {
+        Reading::Lag { lag, age } => Some((*lag, *age, name)),
+        Reading::Unknown(_) => None,
+    });
+    match lags.max() {
+        Some((lag, age, name)) => {
+            let (lag, age) = (lag.as_secs_f64(), age.as_secs());
+            // What is measured in parts of a second says so.
+            let places = usize::from(lag.fract() > 0.0);
+            (lag, format!("lag of {name} {lag:.places$} s, reading {age} s old"))
+        }
+        None => (f64::NAN, "no reading".to_owned()),
+    }
+}
+
+#[async_trait]
+impl Step for With {
+    async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        let look = match self.servers() {
+            Some(mut servers) => servers.preview(cx).await?,
+            None => self.look(cx, &mut cx.wait()).await?,
+        };
+        let reading = |(name, reading): (String, Reading)| match reading {
+            Reading::Lag { lag, .. } => Evidence {
+                check: format!("lag of {name}"),
+                verdict: "read".to_owned(),
+                detail: format!("{} s, limit {}", lag.as_secs(), self.max_lag),
+                holds: lag <= self.limit(),
+            },
+            Reading::Unknown(why) => Evidence {
+                check: format!("lag of {name}"),
+                verdict: "not compared".to_owned(),
+                detail: why,
+                holds: false,
+            },
+        };
+        Ok(Preview { readings: look.into_iter().map(reading).collect(), ..Preview::default() })
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
-        Ok(())
+    async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        let mut servers = self.servers();
+        let waited = self.wait(cx, servers.as_mut()).await;
+        match servers {
+            Some(servers) => servers.end(cx, waited).await,
+            None => waited,
+        }
+    }
+
+    async fn probe(&self, cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
+        match self.servers() {
+            Some(mut servers) => servers.probe(cx).await,
+            None => Verdict::Unknown { evidence: "a check changes nothing".to_owned() },
+        }
+    }
+
+    async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+        match self.servers() {
+            Some(mut servers) => servers.undo(cx, effect).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! `writes.pause`: makes an application refuse writes, waits until those under way have ended, and records the position. In
-//! that order: a position taken before the last write has ended would be too early.
+//! `writes.pause`: makes an application or a database refuse writes, waits until those under way have ended, and records the
+//! position. In that order: a position taken before the last write has ended would be too early.
+
+mod postgres;
 
 use std::time::Duration;
 
@@ -10,8 +12,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::postgres::Pause;
 use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::clock::{advance, since};
+use crate::database::postgres::Server;
+use crate::database::postgres::preflight::Accepted;
 use crate::http::{self, Reading, Switch, SwitchError};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, Intent, RecordedEffect, Repeat, Undo, Verdict};
@@ -25,7 +30,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The application: `{ http: url }` under `systems`.
+    /// The application, `{ http: url }` under `systems`, or the database, `{ postgres: … }`.
     pub system: String,
     /// How its maintenance switch looks.
     #[serde(default)]
@@ -39,6 +44,21 @@ pub struct With {
     /// How long writes under way may take to end.
     #[serde(default = "five_minutes")]
     pub drain_within: Span,
+    /// Of a database: the roles whose logins are closed; whoever may write when none is named.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Of a database: the one that follows it. The pause ends when everything is there.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// The subscription at that database, where it has several.
+    #[serde(default)]
+    pub subscription: Option<String>,
+    /// The slot by which a physical standby follows.
+    #[serde(default)]
+    pub slot: Option<String>,
+    /// Of a database with `until`: what replication does not carry over, and the author knows of.
+    #[serde(default)]
+    pub accept: Vec<Accepted>,
 }
 
 fn last_id() -> String {
@@ -68,10 +88,23 @@ pub const KIND: Kind = Kind {
         open_outputs: false,
         schema: || schemars::schema_for!(With),
         check: super::check::<With>,
-        describe: |with| vec![format!("refuse writes at {}", with["system"].as_str().unwrap_or("?"))],
+        describe,
     },
-    build: |with| Ok(Box::new(super::read::<With>(with)?)),
+    build: |with| {
+        let with = super::read::<With>(with)?;
+        if with.until.is_none() && (with.subscription.is_some() || with.slot.is_some() || !with.accept.is_empty()) {
+            return Err("`subscription`, `slot` and `accept` belong to `until`".to_owned());
+        }
+        Ok(Box::new(with))
+    },
 };
+
+fn describe(with: &Value) -> Vec<String> {
+    let text = |key: &str| with[key].as_str();
+    let refuse = format!("refuse writes at {}", text("system").unwrap_or("?"));
+    let drain = text("until").map(|target| format!("until {target} has everything; marked by a row in migrate.marker"));
+    [refuse].into_iter().chain(drain).collect()
+}
 
 impl With {
     fn attempted(&self) -> String {
@@ -80,6 +113,11 @@ impl With {
 
     fn base(&self, cx: &StepCx) -> Result<Url, SwitchError> {
         http::base(&self.system, cx.world.plan.systems.get(&self.system))
+    }
+
+    /// The system is a database, and not an application.
+    fn is_database(&self, cx: &StepCx) -> bool {
+        Server::is(cx.world.plan.systems.get(&self.system))
     }
 
     async fn reading(&self, cx: &StepCx) -> Result<Reading, SwitchError> {
@@ -181,6 +219,9 @@ fn before(reading: Reading, at: Timestamp) -> Value {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        if self.is_database(cx) {
+            return Pause::of(self, cx).await?.preview(cx).await;
+        }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
         let change = Change {
@@ -205,6 +246,9 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        if self.is_database(cx) {
+            return Pause::of(self, cx).await?.perform(cx).await;
+        }
         // After a crash the switch may already be on by our own hand: the state before is the one found first.
         let found_first = cx.recorded.iter().find(|effect| effect.intent.key == KEY);
         let before = if let Some(effect) = found_first {
@@ -235,6 +279,12 @@ impl Step for With {
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
+        if self.is_database(cx) {
+            return match Pause::of(self, cx).await {
+                Ok(mut pause) => pause.probe(effect).await,
+                Err(error) => Verdict::Unknown { evidence: error.to_string() },
+            };
+        }
         match self.reading(cx).await {
             Ok(reading) if json!(reading.refuses_writes) == effect.intent.after["refuses_writes"] => {
                 Verdict::Done {
@@ -250,6 +300,9 @@ impl Step for With {
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+        if self.is_database(cx) {
+            return Pause::of(self, cx).await?.undo(cx, effect).await;
+        }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
         let restored = effect.intent.before["refuses_writes"] == true;

@@ -1,4 +1,6 @@
-//! `writes.resume`: makes an application accept writes again, and says how long they were paused.
+//! `writes.resume`: makes an application or a database accept writes again, and says how long they were paused.
+
+mod postgres;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -7,8 +9,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
+use self::postgres::Opening;
+use super::{Change, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::clock::since;
+use crate::database::postgres::Server;
 use crate::http::{self, Reading, Switch, SwitchError};
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{Evidence, Intent, RecordedEffect, Repeat, StepId, Undo, Verdict};
@@ -20,7 +24,7 @@ const KEY: &str = "switch";
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The application: `{ http: url }` under `systems`. After a cutover that is the target's.
+    /// The application, `{ http: url }` under `systems`, or the database, `{ postgres: … }`. After a cutover that is the target's.
     pub system: String,
     /// How its maintenance switch looks.
     #[serde(default)]
@@ -28,6 +32,19 @@ pub struct With {
     /// The `writes.pause` step that this ends, to measure how long writes were paused.
     #[serde(default)]
     pub pause: Option<StepId>,
+    /// Of a database: the roles whose logins are opened; those that this run closed there when none is named.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// Of a database: the paused one whose sequences are carried over before anybody writes here.
+    #[serde(default)]
+    pub sequences_from: Option<String>,
+    /// How many numbers each sequence skips. Default 1000.
+    #[serde(default = "thousand")]
+    pub sequence_margin: u32,
+}
+
+const fn thousand() -> u32 {
+    1000
 }
 
 /// The kind.
@@ -37,6 +54,10 @@ pub const KIND: Kind = Kind {
         summary: "Accept writes again",
         docs: "Turns the application's maintenance switch off with one PUT and reads it back. With `pause: <step id>` it also says how \
                long writes were paused, from when that step asked for the pause until now, by this program's clock.\n\n\
+               On a PostgreSQL database: with `sequences_from`, sets each sequence `sequence_margin` numbers beyond where that database's \
+               stands (never back; logical replication leaves sequences behind); then removes the `default_transaction_read_only` that was set, \
+               or restores what stood there before, and opens logins. A promoted standby has both as copies of its source's: name its `roles`. \
+               A standby that still follows is refused.\n\n\
                After a cutover, resume writes at the target; the source stays paused, so that nobody writes to it by accident. \
                Outputs: `resumed_at` and `paused_seconds` (null when the pause is not known). Taking the step back restores the \
                switch as it was found.",
@@ -61,6 +82,11 @@ impl With {
 
     fn base(&self, cx: &StepCx) -> Result<Url, SwitchError> {
         http::base(&self.system, cx.world.plan.systems.get(&self.system))
+    }
+
+    /// The system is a database, and not an application.
+    fn is_database(&self, cx: &StepCx) -> bool {
+        Server::is(cx.world.plan.systems.get(&self.system))
     }
 
     async fn reading(&self, cx: &StepCx) -> Result<Reading, SwitchError> {
@@ -111,6 +137,9 @@ fn says(refuses: bool) -> String {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
+        if self.is_database(cx) {
+            return Opening::of(self, cx).await?.preview(cx).await;
+        }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
         let change = Change {
@@ -124,6 +153,9 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        if self.is_database(cx) {
+            return Opening::of(self, cx).await?.perform(cx).await;
+        }
         // After a crash the switch may already be off by our own hand: the state before is the one found first.
         let found_first = cx.recorded.iter().find(|effect| effect.intent.key == KEY);
         let before = if let Some(effect) = found_first {
@@ -157,6 +189,12 @@ impl Step for With {
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
+        if self.is_database(cx) {
+            return match Opening::of(self, cx).await {
+                Ok(opening) => opening.probe(effect).await,
+                Err(error) => Verdict::Unknown { evidence: error.to_string() },
+            };
+        }
         match self.reading(cx).await {
             Ok(reading) if json!(reading.refuses_writes) == effect.intent.after["refuses_writes"] => {
                 // The moment itself was lost with the reply; the probe's is the latest it can have been.
@@ -170,6 +208,9 @@ impl Step for With {
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+        if self.is_database(cx) {
+            return Opening::of(self, cx).await?.undo(cx, effect).await;
+        }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
         let now = json!({ "refuses_writes": reading.refuses_writes });

@@ -1,4 +1,7 @@
 //! PostgreSQL for real: throw-away servers on loopback. Each test names what it skips where the server is not installed.
 
 pub(crate) mod cluster;
+mod cutover;
+mod lag;
+mod replicas;
 mod sessions;

@@ -3,8 +3,17 @@
 //! A [`Reader`] can not write: the server refuses it. A [`Writer`] takes a permit for every statement. Neither takes a default of
 //! the server, the database or the role for what a comparison or a pause depends on.
 
+pub mod judge;
 mod lsn;
+pub mod marker;
+mod pair;
+pub mod preflight;
+pub mod sequences;
 mod server;
+mod trace;
+pub mod wall;
 
 pub use lsn::{Lsn, NotALsn};
+pub use pair::{How, Named, Pair, PairError};
 pub use server::{Reader, Server, Writer, literal, quoted};
+pub use trace::{Distance, Trace};

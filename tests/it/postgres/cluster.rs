@@ -12,12 +12,14 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
 /// Who may do everything, and the password of every user.
 pub(crate) const ADMIN: &str = "admin";
 pub(crate) const PASSWORD: &str = "loopback-only-Xy7";
+/// As whom this program works.
+pub(crate) const TOOL: &str = "migrate";
 /// How long a server may take to do what a test waits for.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -137,6 +139,8 @@ impl Cluster {
             done(copy);
         });
         cluster.sql("postgres", "create database crm");
+        cluster
+            .sql("postgres", &format!("create role {TOOL} superuser login password '{PASSWORD}'"));
         Some(cluster)
     }
 
@@ -271,21 +275,31 @@ impl Cluster {
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut slot = self.session.lock().expect("no panic");
-        let (_, mut session) = match slot.take() {
-            Some(open) if open.0 == database => open,
-            _ => (
-                database.to_owned(),
-                self.runtime.block_on(options(self.port, database, ADMIN).connect())?,
-            ),
+        let open = slot.take().filter(|(open, _)| open == database);
+        // A pause ends sessions, this one too.
+        let open = open
+            .and_then(|(_, mut open)| self.runtime.block_on(open.ping()).is_ok().then_some(open));
+        let mut session = if let Some(open) = open {
+            open
+        } else {
+            // It looks and mends also while a pause is on.
+            let options = options(self.port, database, ADMIN);
+            let options = options.options([("default_transaction_read_only", "off")]);
+            self.runtime.block_on(options.connect())?
         };
         let result = self.runtime.block_on(work(&mut session));
         *slot = result.is_ok().then(|| (database.to_owned(), session));
         result
     }
 
+    /// Options of a session with the database `crm` as any user.
+    pub(crate) fn options(&self, user: &str) -> PgConnectOptions {
+        options(self.port, "crm", user)
+    }
+
     /// The settings of a system in a runbook whose secret `db` holds the password.
     pub(crate) fn system(&self) -> String {
-        self.system_as(ADMIN)
+        self.system_as(TOOL)
     }
 
     /// The same as another user.

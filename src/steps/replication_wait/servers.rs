@@ -1,0 +1,212 @@
+//! Lag between two PostgreSQL servers, as `replication.wait` reads it: positions of both sides, and a heartbeat where asked for.
+
+use std::time::Duration;
+
+use super::gate::Reading;
+use super::super::marking;
+use super::heartbeat::{Heartbeat, LAST, Seen};
+use super::{FailureClass, Outcome, PerformCx, StepCx, StepError, Verdict, With};
+use crate::clock::{Busy, since};
+use crate::database::DatabaseError;
+use crate::database::postgres::judge::{Look, Standing};
+use crate::database::postgres::{Distance, Named, Pair, PairError, Trace};
+use crate::run::RecordedEffect;
+
+/// How long one look waits for the target to come where the source is.
+const ARRIVAL: Duration = Duration::from_millis(500);
+/// Between two readings of one look.
+const BETWEEN: Duration = Duration::from_millis(20);
+
+/// The pair of one attempt, and what earlier looks saw.
+#[derive(Debug)]
+pub(super) struct Servers<'a> {
+    with: &'a With,
+    source: &'a str,
+    target: &'a str,
+    pair: Option<Pair>,
+    before: Option<Look>,
+    trace: Trace,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl<'a> Servers<'a> {
+    pub(super) fn new(source: &'a str, target: &'a str, with: &'a With) -> Self {
+        let (before, trace) = (None, Trace::default());
+        Self { with, source, target, pair: None, before, trace, heartbeat: None }
+    }
+
+    /// The pair, found on first use.
+    async fn pair(&mut self, cx: &StepCx) -> Result<&mut Pair, Unready> {
+        if self.pair.is_none() {
+            let servers = (cx.postgres(self.source).await?, cx.postgres(self.target).await?);
+            let named = Named {
+                subscription: self.with.subscription.as_deref(),
+                slot: self.with.slot.as_deref(),
+            };
+            self.pair = Some(Pair::find(servers.0, servers.1, named).await?);
+        }
+        Ok(self.pair.as_mut().expect("it was found just now"))
+    }
+
+    /// Two looks, without changing anything.
+    pub(super) async fn preview(&mut self, cx: &StepCx) -> Result<Vec<(String, Reading)>, StepError> {
+        let mut busy = cx.hold.take().unwrap_or_else(|| cx.clock().busy());
+        let first = self.positions(cx, &mut busy).await;
+        let read = if first.is_ok() { self.positions(cx, &mut busy).await } else { first };
+        cx.hold.put(busy);
+        self.reading(read).map(|read| vec![read])
+    }
+
+    /// One look; a heartbeat begins once the pair is well.
+    pub(super) async fn look(&mut self, cx: &mut PerformCx<'_>) -> Result<Vec<(String, Reading)>, StepError> {
+        let read = match &self.heartbeat {
+            None => self.positions(cx.read, cx.busy).await,
+            Some(_) => self.beat(cx).await,
+        };
+        let well = matches!(&read, Ok((_, Reading::Lag { .. })));
+        let reading = self.reading(read)?;
+        if well && self.with.heartbeat && self.heartbeat.is_none() {
+            let pair = self.pair.as_mut().expect("it was looked at");
+            self.heartbeat = Some(Heartbeat::begin(cx, pair, &self.with.attempted()).await?);
+            let why = "the table of the heartbeat was made just now".to_owned();
+            return Ok(vec![(self.target.to_owned(), Reading::Unknown(why))]);
+        }
+        Ok(vec![reading])
+    }
+
+    /// What waiting may heal is an unknown reading.
+    fn reading(&self, read: Result<(String, Reading), Unready>) -> Result<(String, Reading), StepError> {
+        let attempted = self.with.attempted();
+        match read {
+            Ok(reading) => Ok(reading),
+            Err(Unready::Error(error @ DatabaseError::Silent { .. })) => {
+                Ok((self.target.to_owned(), Reading::Unknown(error.to_string())))
+            }
+            Err(Unready::Error(error)) => Err(error.as_step_error(&attempted)),
+            Err(Unready::Stopped(error)) => Err(error),
+            Err(Unready::Nothing(why)) => {
+                let known = "there is no replication to wait for; nothing was changed";
+                Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known)
+                    .cause(why)
+                    .hint("set it up, or name it by `subscription` or `slot`; then `migrate resume`"))
+            }
+        }
+    }
+
+    /// By positions: the time until the target is where the source was as the look began, or since it was there.
+    async fn positions(&mut self, cx: &StepCx, busy: &mut Busy) -> Result<(String, Reading), Unready> {
+        let asked = cx.clock().steady();
+        let position = self.pair(cx).await?.position().await?;
+        self.trace.saw(asked, position);
+        loop {
+            let reached = match self.standing(cx).await? {
+                Standing::At(reached) => reached,
+                Standing::Unknown(why) => return Ok((self.target.to_owned(), Reading::Unknown(why))),
+            };
+            let now = cx.clock().steady();
+            if reached < position && since(asked, now) < ARRIVAL {
+                cx.sleep(BETWEEN, busy).await.map_err(Unready::Stopped)?;
+                continue;
+            }
+            let distance = self.trace.distance(reached, now).expect("a position was seen");
+            return Ok(told(self.target, distance));
+        }
+    }
+
+    async fn standing(&mut self, cx: &StepCx) -> Result<Standing, Unready> {
+        let look = self.pair(cx).await?.look().await;
+        // What was read before a gap says nothing about what comes after it.
+        let before = self.before.take();
+        let look = look?;
+        let standing = look.judge(before.as_ref());
+        self.before = Some(look);
+        Ok(standing)
+    }
+
+    /// By the heartbeat, as long as nothing else is wrong.
+    async fn beat(&mut self, cx: &mut PerformCx<'_>) -> Result<(String, Reading), Unready> {
+        let (pair, heartbeat) = (self.pair.as_mut(), self.heartbeat.as_mut());
+        let (pair, heartbeat) = pair.zip(heartbeat).expect("it beats for a pair");
+        let seen = heartbeat.beat(cx, pair).await?;
+        let reading = match (self.standing(cx.read).await?, seen) {
+            (Standing::Unknown(why), _) => Reading::Unknown(why),
+            (Standing::At(_), Seen::Nothing) => Reading::Unknown("no heartbeat has arrived yet".to_owned()),
+            (Standing::At(_), Seen::Behind(lag)) => Reading::Lag { lag, age: Duration::ZERO },
+        };
+        Ok((format!("{} by heartbeat", self.target), reading))
+    }
+
+    /// Ends the heartbeat, however the wait went.
+    pub(super) async fn end(
+        mut self,
+        cx: &mut PerformCx<'_>,
+        waited: Result<Outcome, StepError>,
+    ) -> Result<Outcome, StepError> {
+        let Some((pair, heartbeat)) = self.pair.as_mut().zip(self.heartbeat.take()) else { return waited };
+        let ended = heartbeat.end(cx, pair, &self.with.attempted()).await;
+        // Why the wait failed matters more than what became of a table.
+        match waited {
+            Err(failure) => Err(failure),
+            Ok(outcome) => ended.map(|()| outcome),
+        }
+    }
+
+    /// Whether the table of a heartbeat is gone again.
+    pub(super) async fn probe(&mut self, cx: &StepCx) -> Verdict {
+        match self.pair(cx).await {
+            Ok(pair) => Heartbeat::probe(pair).await,
+            Err(error) => Verdict::Unknown { evidence: error.to_string() },
+        }
+    }
+
+    /// Takes away what a heartbeat left.
+    pub(super) async fn undo(&mut self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+        let attempted = self.with.attempted();
+        let found = self.pair(cx.read).await.map(drop);
+        self.reading(found.map(|()| (String::new(), Reading::Unknown(String::new()))))?;
+        match &mut self.pair {
+            Some(pair) => marking::undo(cx, pair, effect, LAST, &attempted).await,
+            None => Err(StepError::new(FailureClass::Failed, "MIG0309", attempted, "the table of the heartbeat may be left")
+                .hint("look whether both servers are up, then `migrate rollback`")
+                .retryable()),
+        }
+    }
+}
+
+/// Positions as a reading, with the bytes beside the seconds.
+fn told(target: &str, distance: Distance) -> (String, Reading) {
+    let bytes = distance.bytes;
+    match distance.at_most {
+        Some(lag) if bytes == 0 => (target.to_owned(), Reading::Lag { lag, age: Duration::ZERO }),
+        Some(lag) => {
+            let name = format!("{target} ({bytes} bytes of log, at most)");
+            (name, Reading::Lag { lag, age: Duration::ZERO })
+        }
+        None => {
+            let why = format!(
+                "{target} is {bytes} bytes of log behind; for how long is known once it reaches a position seen here"
+            );
+            (target.to_owned(), Reading::Unknown(why))
+        }
+    }
+}
+
+/// Why a look brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unready {
+    #[error(transparent)]
+    Error(#[from] DatabaseError),
+    #[error("{0}")]
+    Nothing(String),
+    #[error(transparent)]
+    Stopped(StepError),
+}
+
+impl From<PairError> for Unready {
+    fn from(error: PairError) -> Self {
+        match error {
+            PairError::Database(error) => Self::Error(error),
+            PairError::Nothing(why) => Self::Nothing(why),
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! A pause that holds, and a target that has everything: cutovers under a client that writes throughout and logs what was
+//! acknowledged.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgConnection};
+
+use super::cluster::Cluster;
+use super::replicas::Replicas;
+use crate::lab::{Lab, cases};
+
+/// Which server acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Target,
+}
+
+/// A client that writes to whoever takes it, with the read-only default set back, as an application may.
+struct Client {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<(i64, Side, Instant)>>,
+}
+
+impl Client {
+    fn start(replicas: &Replicas) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let open = |cluster: &Cluster| {
+            cluster.options("app").options([("default_transaction_read_only", "off")])
+        };
+        let (source, target) = (open(&replicas.source), open(&replicas.target));
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(write(&source, &target, &told))
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) -> Vec<(i64, Side, Instant)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it wrote")
+    }
+}
+
+async fn write(
+    source: &PgConnectOptions,
+    target: &PgConnectOptions,
+    stop: &AtomicBool,
+) -> Vec<(i64, Side, Instant)> {
+    let (mut acknowledged, mut side, mut id) = (Vec::new(), Side::Source, 1_000_000);
+    let mut session: Option<PgConnection> = None;
+    while !stop.load(Ordering::Relaxed) {
+        if session.is_none() {
+            let options = if side == Side::Source { source } else { target };
+            session = options.connect().await.ok();
+        }
+        let written = match &mut session {
+            // What was committed without an answer is there already.
+            Some(session) => {
+                let insert = "insert into public.orders (id, item) values ($1, 'new') on conflict (id) do nothing";
+                sqlx::query(insert).bind(id).execute(&mut *session).await.is_ok()
+            }
+            None => false,
+        };
+        if written {
+            acknowledged.push((id, side, Instant::now()));
+            id += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        } else {
+            session = None;
+            side = if side == Side::Source { Side::Target } else { Side::Source };
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+    acknowledged
+}
+
+const STEPS: &str = "    - id: lag
+      uses: replication.wait
+      timeout: 60s
+      with: { source: source, target: target, max_lag: 0s, poll: 200ms, hold_for: 1s }
+    - id: pause
+      uses: writes.pause
+      timeout: 60s
+      with: { system: source, until: target }
+    - id: open
+      uses: writes.resume
+      timeout: 60s
+      with: { system: target, pause: pause, roles: [app], sequences_from: source }";
+
+/// Everything that a pause may change: logins, defaults, the table of marks.
+fn catalogue(cluster: &Cluster) -> String {
+    cluster.text(
+        "crm",
+        "select (select string_agg(rolname || ' ' || rolcanlogin, ', ' order by rolname) from pg_roles where rolname !~ '^pg_')
+            || coalesce((select string_agg(setconfig::text, ', ' order by setdatabase, setrole) from pg_db_role_setting), '')
+            || coalesce(to_regnamespace('migrate')::text, ' no marks')",
+    )
+}
+
+/// A pair whose target nobody may write to yet.
+fn closed(what: &str) -> Option<Replicas> {
+    let replicas = Replicas::logical(what, 1000)?;
+    replicas.target.sql("crm", "alter role app nologin");
+    Some(replicas)
+}
+
+fn ids(cluster: &Cluster) -> Vec<i64> {
+    let text = cluster.text(
+        "crm",
+        "select string_agg(id::text, ' ' order by id) from orders where id >= 1000000",
+    );
+    text.split_whitespace().map(|id| id.parse().expect("a number")).collect()
+}
+
+/// What was acknowledged is at the target, and the source has nothing that the target has not. How long the client was
+/// refused.
+fn judge(replicas: &Replicas, acknowledged: &[(i64, Side, Instant)]) -> Duration {
+    let (source, target) = (ids(&replicas.source), ids(&replicas.target));
+    let missing: Vec<_> =
+        acknowledged.iter().map(|it| it.0).filter(|id| target.binary_search(id).is_err()).collect();
+    let stray: Vec<_> = source.iter().filter(|id| target.binary_search(id).is_err()).collect();
+    assert!(missing.is_empty(), "acknowledged and missing at the target: {missing:?}");
+    assert!(stray.is_empty(), "accepted at the source after the pause: {stray:?}");
+    let last = acknowledged.iter().rfind(|it| it.1 == Side::Source).expect("some").2;
+    let first = acknowledged.iter().find(|it| it.1 == Side::Target).expect("it came over").2;
+    first.saturating_duration_since(last)
+}
+
+/// Waits until the client writes at the target.
+fn until_over(replicas: &Replicas) {
+    let sessions =
+        "select count(*) > 0 from pg_stat_activity where usename = 'app' and query like 'insert%'";
+    replicas.target.until("crm", sessions, "true");
+    let count: usize = ids(&replicas.target).len();
+    let more = format!("select count(*) > {} from orders where id >= 1000000", count + 5);
+    replicas.target.until("crm", &more, "true");
+}
+
+fn quantile(sorted: &[Duration], of_hundred: usize) -> u128 {
+    sorted[(sorted.len() - 1) * of_hundred / 100].as_millis()
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
+    let count = cases(2, 200);
+    let mut refused = Vec::new();
+    for _ in 0..count {
+        let Some(replicas) = closed("cutovers under a writing client") else { return };
+        let before = catalogue(&replicas.source);
+        let lab = Lab::new("");
+        let runbook = replicas.runbook(&lab, STEPS);
+        let client = Client::start(&replicas);
+        replicas.target.until("crm", "select count(*) > 20 from orders where item = 'new'", "true");
+        lab.migrate(["run", &runbook]).expect(0);
+        until_over(&replicas);
+        let next: i64 = replicas
+            .target
+            .text("crm", "select nextval('customers_id_seq')")
+            .parse()
+            .expect("a number");
+        let last: i64 = replicas
+            .source
+            .text("crm", "select last_value from customers_id_seq")
+            .parse()
+            .expect("a number");
+        assert!(next > last + 999, "{next} after {last}");
+        refused.push(judge(&replicas, &client.stop()));
+        lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+        assert_eq!(catalogue(&replicas.source), before);
+        assert_eq!(
+            replicas.target.text("crm", "select rolcanlogin from pg_roles where rolname = 'app'"),
+            "false"
+        );
+    }
+    refused.sort();
+    println!(
+        "{count} cutovers: 0 acknowledged writes missing, 0 accepted after the pause; writes refused for p50 {} ms, p95 {} ms",
+        quantile(&refused, 50),
+        quantile(&refused, 95)
+    );
+}
+
+/// Its name, and whether it has come.
+type Moment = (&'static str, fn(&Replicas) -> bool);
+
+#[test]
+fn killed_in_the_middle_the_pause_holds_and_is_finished() {
+    // Each is seen from outside: marks made, logins closed, default set, sentinel written, sequences carried over.
+    let moments: [Moment; 5] = [
+        ("marks", |it| {
+            it.target.text("crm", "select to_regclass('migrate.marker') is not null") == "true"
+        }),
+        ("logins", |it| {
+            it.source.text("crm", "select rolcanlogin from pg_roles where rolname = 'app'")
+                == "false"
+        }),
+        ("default", |it| it.source.text("crm", "select count(*) from pg_db_role_setting") == "1"),
+        ("sentinel", |it| {
+            it.source.text("crm", "select to_regclass('migrate.marker') is not null") == "true"
+                && it.source.text("crm", "select count(*) from migrate.marker") == "1"
+        }),
+        ("sequences", |it| {
+            it.target.text("crm", "select last_value > 1000 from customers_id_seq") == "true"
+        }),
+    ];
+    for (name, moment) in moments.into_iter().take(cases(2, 5)) {
+        let Some(replicas) = closed("kill -9 in a pause") else { return };
+        let before = catalogue(&replicas.source);
+        let lab = Lab::new("");
+        let runbook = replicas.runbook(&lab, STEPS);
+        let client = Client::start(&replicas);
+        let mut child = lab
+            .command(["run", &runbook])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        while !moment(&replicas) && child.try_wait().expect("it is ours").is_none() {
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        child.wait().expect("it is ours");
+        if name == "default" {
+            // Nobody holds it, and nobody comes through.
+            let count = ids(&replicas.source).len();
+            std::thread::sleep(Duration::from_millis(300));
+            assert_eq!(ids(&replicas.source).len(), count, "the pause died with the process");
+        }
+        lab.migrate(["resume"]).expect(0);
+        until_over(&replicas);
+        judge(&replicas, &client.stop());
+        lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+        assert_eq!(catalogue(&replicas.source), before, "killed at {name}");
+    }
+}
+
+#[test]
+fn what_stands_in_the_way_is_found_before_anything_is_changed() {
+    let Some(replicas) = closed("preflight of a pause") else { return };
+    let (source, target) = (&replicas.source, &replicas.target);
+    let pause = |with: &str| {
+        format!(
+            "    - {{ id: pause, uses: writes.pause, timeout: 20s, with: {{ system: source, {with} }} }}"
+        )
+    };
+    let refused = |with: &str, says: &[&str]| {
+        let before = (catalogue(source), catalogue(target));
+        let lab = Lab::new("");
+        let runbook = replicas.runbook(&lab, &pause(with));
+        let ended = lab.migrate(["run", &runbook]).expect(4);
+        let dry = Lab::new("");
+        let shown =
+            dry.migrate(["run", &replicas.runbook(&dry, &pause(with)), "--dry-run"]).stdout();
+        for says in says {
+            assert!(ended.said().contains(says), "{says}: {}", ended.said());
+            assert!(shown.contains(says), "{says}: {shown}");
+        }
+        assert_eq!((catalogue(source), catalogue(target)), before, "{says:?}");
+    };
+    source.sql("crm", "create unlogged table cache (id int primary key); create table plain (n int); select lo_create(0)");
+    target.sql("crm", "create table plain (n int)");
+    target.sql("crm", "alter subscription migsub refresh publication");
+    replicas.complete();
+    refused("until: target", &["public.cache", "public.plain", "large objects"]);
+    refused(
+        "until: target, accept: [large-objects, unlogged-tables]",
+        &["tables without a replica identity"],
+    );
+    target.sql("crm", "alter subscription migsub disable");
+    refused(
+        "until: target, accept: [large-objects, unlogged-tables, no-replica-identity]",
+        &["the subscription is disabled"],
+    );
+    source.sql("crm", "create role operator login password 'loopback-only-Xy7'");
+    let lab = Lab::new("");
+    let runbook = replicas.runbook(&lab, &pause("roles: [app]"));
+    let text = std::fs::read_to_string(&runbook)
+        .expect("a runbook")
+        .replace("user=migrate", "user=operator");
+    std::fs::write(&runbook, text).expect("a runbook");
+    let ended = lab.migrate(["run", &runbook]).expect(4);
+    for says in
+        ["pg_signal_backend", "pg_read_all_stats", "createrole", "does not own the database"]
+    {
+        assert!(ended.said().contains(says), "{says}: {}", ended.said());
+    }
+}
+
+#[test]
+fn prepared_transactions_are_waited_for_and_settings_come_back_exactly() {
+    let Some(replicas) = closed("a pause over a prepared transaction") else { return };
+    let source = &replicas.source;
+    source.sql(
+        "crm",
+        "alter database crm set default_transaction_read_only = off; create role reader login",
+    );
+    source.sql("crm", "begin; insert into orders (id, item) values (7000000, 'two-phase'); prepare transaction 'tx-7'");
+    let before = catalogue(source);
+    let lab = Lab::new("");
+    let step = "    - { id: pause, uses: writes.pause, timeout: 60s, with: { system: source, until: target, drain_within: 1s } }";
+    let runbook = replicas.runbook(&lab, step);
+    let ended = lab.migrate(["run", &runbook]).expect(1);
+    assert!(
+        ended.said().contains("MIG0522") && ended.said().contains("prepared transaction tx-7"),
+        "{}",
+        ended.said()
+    );
+    source.sql("crm", "commit prepared 'tx-7'");
+    lab.migrate(["resume"]).expect(0);
+    assert_eq!(replicas.target.text("crm", "select count(*) from orders where id = 7000000"), "1");
+    let logins = source.text(
+        "crm",
+        "select string_agg(rolname, ' ' order by rolname) from pg_roles where rolcanlogin",
+    );
+    assert_eq!(logins, "admin migrate reader", "whoever can not write may go on reading");
+    // Another hand opens the login again: that stays, and the rest comes back.
+    source.sql("crm", "alter role app login");
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+    assert_eq!(catalogue(source), before);
+}
+
+#[test]
+fn a_promoted_standby_is_opened_although_its_catalogue_says_closed() {
+    let Some(replicas) = Replicas::physical("a pause of a primary with a standby") else { return };
+    let lab = Lab::new("");
+    let pause = "    - { id: pause, uses: writes.pause, timeout: 60s, with: { system: source, until: target } }";
+    lab.migrate(["run", &replicas.runbook(&lab, pause)]).expect(0);
+    let other = Lab::new("");
+    let open = "    - { id: open, uses: writes.resume, timeout: 60s, with: { system: target, roles: [app] } }";
+    let runbook = replicas.runbook(&other, open);
+    let ended = other.migrate(["run", &runbook]).expect(4);
+    assert!(ended.said().contains("is a standby"), "{}", ended.said());
+    replicas.target.sql("postgres", "select pg_promote(true, 30)");
+    let closed = "select string_agg(setconfig::text, '') from pg_db_role_setting";
+    assert_eq!(replicas.target.text("crm", closed), "{default_transaction_read_only=on}");
+    other.migrate(["resume"]).expect(0);
+    assert_eq!(replicas.target.text("crm", "select count(*) from pg_db_role_setting"), "0");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let written = runtime.block_on(async {
+        let mut session = replicas.target.options("app").connect().await?;
+        sqlx::query("insert into public.orders (id, item) values (1, 'new')")
+            .execute(&mut session)
+            .await
+    });
+    written.expect("it takes writes");
+}

@@ -1,0 +1,474 @@
+//! Lag that can not lie: adversarial states of real servers, judged by an oracle that looks at the rows themselves.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use migrate::database::postgres::Pair;
+use migrate::database::postgres::judge::{Look, Standing};
+use serde_json::Value;
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::runtime::Runtime;
+
+use super::cluster::Cluster;
+use super::replicas::{Replicas, Writer};
+use crate::lab::{Lab, cases, is_soak};
+
+/// What is wrong in a case. The first two are not: without them a verdict that is never "ready" would pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    None,
+    IdleSource,
+    ApplyStopped,
+    Disabled,
+    ConflictLoop,
+    LateTable,
+    StrayLock,
+    DeadLink,
+    ReplicaDown,
+}
+
+use Fault::{
+    ApplyStopped, ConflictLoop, DeadLink, Disabled, IdleSource, LateTable, None as Well,
+    ReplicaDown, StrayLock,
+};
+
+const LOGICAL: &[Fault] = &[
+    Well,
+    ConflictLoop,
+    IdleSource,
+    Disabled,
+    StrayLock,
+    ApplyStopped,
+    DeadLink,
+    LateTable,
+    Well,
+    ConflictLoop,
+    ApplyStopped,
+    Disabled,
+    StrayLock,
+    DeadLink,
+    ReplicaDown,
+];
+const PHYSICAL: &[Fault] =
+    &[Well, ApplyStopped, IdleSource, DeadLink, StrayLock, ApplyStopped, DeadLink, ReplicaDown];
+
+/// A small generator: the same seed makes the same cases.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// What a fault needs to be healed.
+type Heal = Box<dyn FnOnce(&mut Replicas)>;
+
+/// One pair under test.
+struct Scene {
+    replicas: Replicas,
+    is_physical: bool,
+    pair: Pair,
+    runtime: Runtime,
+    before: Option<Look>,
+    next: i64,
+}
+
+impl Scene {
+    fn new(replicas: Replicas, is_physical: bool) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let pair = runtime.block_on(replicas.pair());
+        Self { replicas, is_physical, pair, runtime, before: None, next: 1_000_000 }
+    }
+
+    fn write(&mut self, rows: u64) {
+        for _ in 0..rows {
+            let id = self.next;
+            self.next += 1;
+            self.replicas
+                .source
+                .sql("crm", &format!("insert into public.orders (id, item) values ({id}, 'row')"));
+        }
+    }
+
+    /// Ready by the verdict that `replication.wait` gives: a position told first is reached in a look that nothing speaks
+    /// against. What else there is, in words.
+    fn verdict(&mut self) -> Result<(), String> {
+        let (pair, before) = (&mut self.pair, self.before.take());
+        let looked = self.runtime.block_on(async {
+            let position = pair.position().await?;
+            Ok::<_, migrate::database::DatabaseError>((position, pair.look().await?))
+        });
+        let (position, look) = looked.map_err(|error| error.to_string())?;
+        let standing = look.judge(before.as_ref());
+        self.before = Some(look);
+        match standing {
+            Standing::At(reached) if reached >= position => Ok(()),
+            Standing::At(reached) => Err(format!("{} bytes", reached.behind(position))),
+            Standing::Unknown(why) => Err(why),
+        }
+    }
+
+    fn is_same(&self) -> bool {
+        Replicas::content(&self.replicas.source) == Replicas::content(&self.replicas.target)
+    }
+
+    fn until_ready(&mut self) {
+        let began = Instant::now();
+        while let Err(why) = self.verdict() {
+            assert!(began.elapsed() < Duration::from_mins(1), "never ready again: {why}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(self.is_same(), "ready after healing, and the rows differ");
+    }
+
+    fn break_it(&mut self, fault: Fault) -> Heal {
+        let (source, target, id) = (&self.replicas.source, &self.replicas.target, self.next);
+        let stopped = |pid: String| -> Heal {
+            signal("STOP", &pid);
+            Box::new(move |_| signal("CONT", &pid))
+        };
+        match fault {
+            Well | IdleSource => Box::new(|_| {}),
+            ApplyStopped if self.is_physical => {
+                target.sql("postgres", "select pg_wal_replay_pause()");
+                Box::new(|it| it.target.sql("postgres", "select pg_wal_replay_resume()"))
+            }
+            ApplyStopped => stopped(
+                target.text("crm", "select min(pid) from pg_stat_subscription where relid is null"),
+            ),
+            Disabled => {
+                target.sql("crm", "alter subscription migsub disable");
+                Box::new(|it| it.target.sql("crm", "alter subscription migsub enable"))
+            }
+            ConflictLoop => {
+                target.sql(
+                    "crm",
+                    &format!("insert into public.orders (id, item) values ({id}, 'stray')"),
+                );
+                Box::new(move |it| {
+                    let stray =
+                        format!("delete from public.orders where id = {id} and item = 'stray'");
+                    it.target.sql("crm", &stray);
+                })
+            }
+            LateTable => {
+                let table = format!("public.late_{id}");
+                let statement = format!("create table {table} (id int primary key)");
+                source.sql("crm", &format!("{statement}; insert into {table} values (1)"));
+                Box::new(move |it| {
+                    it.target.sql("crm", &statement);
+                    it.source.sql("crm", &format!("drop table {table}"));
+                })
+            }
+            StrayLock if self.is_physical => {
+                let blocker = Blocker::start(target, "select from public.customers");
+                source.sql("crm", "begin; lock table public.customers; commit");
+                Box::new(move |_| drop(blocker))
+            }
+            StrayLock => {
+                let blocker = Blocker::start(target, "lock table public.orders in share mode");
+                Box::new(move |_| drop(blocker))
+            }
+            DeadLink => {
+                stopped(source.text(
+                    "crm",
+                    "select min(pid) from pg_stat_replication where state = 'streaming'",
+                ))
+            }
+            ReplicaDown => {
+                self.replicas.target.stop();
+                Box::new(|it| it.target.restart())
+            }
+        }
+    }
+
+    /// One case; how often it was called ready, and how often wrongly.
+    fn case(&mut self, fault: Fault, dice: &mut Dice) -> (usize, usize) {
+        self.write(1 + dice.roll(3));
+        let heal = self.break_it(fault);
+        if fault != IdleSource {
+            self.write(1 + dice.roll(10));
+        }
+        let (mut ready, mut wrong) = (0, 0);
+        // A subscriber that is well says so with a delay.
+        let well = matches!(fault, Well | IdleSource);
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(dice.roll(if well { 400 } else { 40 })));
+            if self.verdict().is_ok() {
+                ready += 1;
+                // Nothing is written meanwhile: what is missing now was missing then.
+                wrong += usize::from(fault == ReplicaDown || !self.is_same());
+            }
+        }
+        heal(&mut self.replicas);
+        self.until_ready();
+        (ready, wrong)
+    }
+}
+
+/// A session that holds what it has locked until it is dropped.
+struct Blocker(Option<std::sync::mpsc::Sender<()>>, Option<std::thread::JoinHandle<()>>);
+
+impl Blocker {
+    fn start(cluster: &Cluster, statement: &'static str) -> Self {
+        let options = cluster.options(super::cluster::ADMIN);
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (locked, has_locked) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            let mut session = runtime.block_on(options.connect()).expect("a session");
+            let begin = format!("begin; {statement}");
+            let lock = sqlx::raw_sql(sqlx::AssertSqlSafe(begin)).execute(&mut session);
+            runtime.block_on(lock).expect("it has locked");
+            locked.send(()).expect("somebody waits");
+            // Ends when the other side is dropped.
+            let _ = stopped.recv();
+            let _ = runtime.block_on(session.close());
+        });
+        has_locked.recv().expect("it has locked");
+        Self(Some(stop), Some(thread))
+    }
+}
+
+impl Drop for Blocker {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        let _ = self.1.take().map(std::thread::JoinHandle::join);
+    }
+}
+
+fn signal(name: &str, pid: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), pid]).status().expect("kill starts");
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
+fn adversarial(mut scene: Scene, faults: &[Fault], count: usize, seed: u64) {
+    let (mut dice, mut told, mut wrong) = (Dice(seed), std::collections::BTreeMap::new(), 0);
+    scene.until_ready();
+    for number in 0..count {
+        let fault = faults[number % faults.len()];
+        let (ready, falsely) = scene.case(fault, &mut dice);
+        let row = told.entry(fault).or_insert((0, 0));
+        *row = (row.0 + 1, row.1 + ready);
+        if falsely > 0 {
+            println!(
+                "case {number}, seed {seed}: {fault:?} was called ready {falsely} times while rows were missing"
+            );
+        }
+        wrong += falsely;
+    }
+    println!("{count} cases of 3 looks (cases, ready): {told:?}; wrongly ready: {wrong}");
+    assert_eq!(wrong, 0);
+}
+
+#[test]
+fn a_subscriber_is_never_falsely_ready() {
+    let Some(replicas) = Replicas::logical("false verdicts on a subscriber", 100) else { return };
+    adversarial(Scene::new(replicas, false), LOGICAL, cases(15, 1500), 5);
+}
+
+#[test]
+fn a_standby_is_never_falsely_ready() {
+    let Some(replicas) = Replicas::physical("false verdicts on a standby") else { return };
+    adversarial(Scene::new(replicas, true), PHYSICAL, cases(8, 500), 6);
+}
+
+fn wait(with: &str, timeout: &str) -> String {
+    format!(
+        "    - id: lag
+      uses: replication.wait
+      timeout: {timeout}
+      with: {{ source: source, target: target, max_lag: 0s, poll: 200ms, {with} }}"
+    )
+}
+
+/// Neither side has the table of a heartbeat.
+fn no_marker(replicas: &Replicas) {
+    for cluster in [&replicas.source, &replicas.target] {
+        assert_eq!(
+            cluster.text("crm", "select count(*) from pg_namespace where nspname = 'migrate'"),
+            "0"
+        );
+    }
+}
+
+#[test]
+fn the_step_waits_for_a_subscriber_and_leaves_nothing() {
+    let Some(replicas) = Replicas::logical("replication.wait on a subscriber", 100) else { return };
+    let lab = Lab::new("");
+    let runbook = replicas.runbook(&lab, &wait("hold_for: 1s, heartbeat: true", "60s"));
+    let dry = lab.migrate(["run", &runbook, "--dry-run"]).expect(0);
+    assert!(dry.stdout().contains("lag of target"), "{}", dry.said());
+    no_marker(&replicas);
+    let writer = Writer::start(&replicas.source, 5000, Duration::from_millis(5));
+    let ended = lab.migrate(["run", &runbook, "--json"]).expect(0);
+    writer.stop();
+    assert!(ended.stdout().contains("by heartbeat"), "{}", ended.said());
+    no_marker(&replicas);
+    replicas.complete();
+    let journal = lab.journal().expect("a journal");
+    assert!(
+        !journal.contains(super::cluster::PASSWORD)
+            && !ended.said().contains(super::cluster::PASSWORD)
+    );
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+}
+
+#[test]
+fn the_step_waits_for_a_standby() {
+    let Some(replicas) = Replicas::physical("replication.wait on a standby") else { return };
+    for with in ["hold_for: 1s", "hold_for: 1s, heartbeat: true, slot: standby"] {
+        let lab = Lab::new("");
+        let runbook = replicas.runbook(&lab, &wait(with, "60s"));
+        lab.migrate(["run", &runbook]).expect(0);
+        replicas.target.until(
+            "crm",
+            "select count(*) from pg_namespace where nspname = 'migrate'",
+            "0",
+        );
+        no_marker(&replicas);
+    }
+    replicas.target.sql("postgres", "select pg_wal_replay_pause()");
+    let lab = Lab::new("");
+    let ended =
+        lab.migrate(["run", &replicas.runbook(&lab, &wait("hold_for: 1s", "2s"))]).expect(4);
+    assert!(ended.said().contains("replay at the target: paused"), "{}", ended.said());
+}
+
+#[test]
+fn what_never_comes_is_refused_and_says_why() {
+    let Some(replicas) = Replicas::logical("replication.wait that never ends", 10) else { return };
+    let (source, target) = (&replicas.source, &replicas.target);
+    let refused = |with: &str, says: &str| {
+        let lab = Lab::new("");
+        let ended = lab.migrate(["run", &replicas.runbook(&lab, &wait(with, "2s"))]).expect(4);
+        assert!(ended.said().contains(says), "{says}: {}", ended.said());
+        no_marker(&replicas);
+    };
+    refused("subscription: other, hold_for: 1s", "has no subscription other");
+    refused("slot: standby, hold_for: 1s", "is no standby");
+    target.sql("crm", "alter subscription migsub disable");
+    refused("hold_for: 1s, heartbeat: true", "the subscription is disabled");
+    target.sql("crm", "alter subscription migsub enable");
+    source.sql("crm", "alter publication mig set (publish = 'insert')");
+    refused("hold_for: 1s", "publication mig leaves out");
+    source.sql("crm", "alter publication mig set (publish = 'insert, update, delete, truncate')");
+    source.sql("crm", "create table late (id int primary key)");
+    refused("hold_for: 1s", "published and not subscribed: public.late");
+    // A sandbox run does not touch a real server.
+    let lab = Lab::new("");
+    let runbook = replicas.runbook(&lab, &wait("hold_for: 1s", "2s"));
+    let ended = lab.run(&runbook, &[]);
+    assert!(
+        ended.code() == Some(1) && ended.said().contains("this is a sandbox run"),
+        "{}",
+        ended.said()
+    );
+}
+
+#[test]
+fn killed_while_it_beats_it_leaves_nothing_once_resumed() {
+    let Some(replicas) = Replicas::logical("kill -9 of a heartbeat", 10) else { return };
+    let lab = Lab::new("");
+    let runbook = replicas.runbook(&lab, &wait("hold_for: 2s, heartbeat: true", "60s"));
+    let mut child = lab
+        .command(["run", &runbook])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    replicas.target.until("crm", "select to_regclass('migrate.marker') is not null", "true");
+    replicas.target.until("crm", "select count(*) from migrate.marker", "1");
+    child.kill().expect("it is ours");
+    child.wait().expect("it is ours");
+    lab.migrate(["resume"]).expect(0);
+    no_marker(&replicas);
+    replicas.complete();
+}
+
+/// Seconds that were told beside the truth: how long ago the oldest order was acknowledged that the target has not.
+#[test]
+fn seconds_by_heartbeat_are_the_truth() {
+    let Some(replicas) = Replicas::logical("seconds of lag", 10) else { return };
+    let lab = Lab::new("");
+    let rounds = cases(2, 60);
+    let runbook = replicas.runbook(&lab, &wait("hold_for: 1h, heartbeat: true", "2h"));
+    let writer = Writer::start(&replicas.source, 11, Duration::from_millis(5));
+    let mut child = lab
+        .command(["run", &runbook, "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let (sent, told) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in lines {
+            let seconds = seconds_in(&line);
+            if seconds.is_some_and(|seconds| sent.send((seconds, Instant::now())).is_err()) {
+                break;
+            }
+        }
+    });
+    let mut samples: Vec<(f64, i64, Instant)> = Vec::new();
+    let look = |samples: &mut Vec<_>| {
+        let (seconds, at): (f64, Instant) =
+            told.recv_timeout(Duration::from_mins(1)).expect("it tells");
+        let there: i64 =
+            replicas.target.text("crm", "select max(id) from orders").parse().expect("a number");
+        samples.push((seconds, there, at));
+    };
+    for round in 0..rounds {
+        for _ in 0..8 {
+            look(&mut samples);
+        }
+        // Applying stands still for a while that differs.
+        let blocker = Blocker::start(&replicas.target, "lock table migrate.marker in share mode");
+        for _ in 0..(8 + round % 9) {
+            look(&mut samples);
+        }
+        drop(blocker);
+    }
+    child.kill().expect("it is ours");
+    child.wait().expect("it is ours");
+    drop(told);
+    reader.join().expect("it read");
+    let last = writer.last.load(Ordering::Relaxed);
+    let acknowledged = writer.stop();
+    let truth = |there: i64, at: Instant| {
+        let missing = usize::try_from(there - 10).expect("positive");
+        acknowledged
+            .get(missing)
+            .map_or(0.0, |oldest| at.saturating_duration_since(*oldest).as_secs_f64())
+    };
+    let errors: Vec<f64> =
+        samples.iter().map(|(told, there, at)| (told - truth(*there, *at)).abs()).collect();
+    let near = errors.iter().filter(|error| **error <= 0.5).count();
+    let most = samples.iter().map(|(told, ..)| *told).fold(0.0, f64::max);
+    let tenths = near * 1000 / errors.len();
+    println!(
+        "{near} of {} readings within 0.5 s of the truth ({}.{} %), up to {most:.1} s of lag, {last} orders",
+        errors.len(),
+        tenths / 10,
+        tenths % 10
+    );
+    assert!(most > 1.0, "applying was never late");
+    if is_soak() {
+        assert!(near * 100 >= errors.len() * 95, "{errors:?}");
+    }
+}
+
+/// `lag of target by heartbeat 1.2345 s, …` in a line of progress.
+fn seconds_in(line: &str) -> Option<f64> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let text = value["progress"]["text"].as_str()?;
+    text.split_once("by heartbeat ")?.1.split_once(" s,")?.0.parse().ok()
+}

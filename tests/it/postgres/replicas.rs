@@ -1,0 +1,175 @@
+//! Two servers of which one follows the other, and clients that write.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use migrate::database::postgres::{Named, Pair, Server};
+use migrate::diagnostic::redact::Secrets;
+use migrate::plan::SecretRef;
+use migrate::run::RunId;
+use serde_json::{Value, json};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::cluster::{ADMIN, Cluster, PASSWORD};
+use crate::lab::Lab;
+
+const TABLES: &str = "
+create table orders (id bigint primary key, item text not null, at timestamptz not null default clock_timestamp());
+create table customers (id serial primary key, name text not null);
+create role app login password 'loopback-only-Xy7';
+grant select, insert, update, delete on all tables in schema public to app;
+grant usage, select on all sequences in schema public to app;
+";
+
+/// See the module.
+pub(crate) struct Replicas {
+    pub(crate) source: Cluster,
+    pub(crate) target: Cluster,
+}
+
+impl Replicas {
+    /// A publication of all tables and its subscriber, with `rows` orders copied.
+    pub(crate) fn logical(what: &str, rows: u64) -> Option<Self> {
+        let (source, target) = (Cluster::start(what)?, Cluster::start(what)?);
+        source.sql("crm", TABLES);
+        target.sql("crm", TABLES);
+        source.sql(
+            "crm",
+            &format!("insert into orders select n, 'item ' || n from generate_series(1, {rows}) n"),
+        );
+        source.sql(
+            "crm",
+            "insert into customers (name) select 'customer ' || n from generate_series(1, 10) n",
+        );
+        source.sql("crm", "create publication mig for all tables");
+        let link = format!(
+            "host=127.0.0.1 port={} dbname=crm user={ADMIN} password={PASSWORD}",
+            source.port
+        );
+        target
+            .sql("crm", &format!("create subscription migsub connection '{link}' publication mig"));
+        let pair = Self { source, target };
+        pair.complete();
+        Some(pair)
+    }
+
+    /// A primary and its physical standby.
+    pub(crate) fn physical(what: &str) -> Option<Self> {
+        let source = Cluster::start(what)?;
+        source.sql("crm", TABLES);
+        let target = source.standby();
+        target.until("crm", "select pg_is_in_recovery() and exists (select from pg_stat_wal_receiver where status = 'streaming')", "true");
+        Some(Self { source, target })
+    }
+
+    /// Waits until every table has been copied.
+    pub(crate) fn complete(&self) {
+        let open = "select count(*) from pg_subscription_rel where srsubstate <> 'r'";
+        self.target.until("crm", open, "0");
+    }
+
+    /// Everything that is in the two tables.
+    pub(crate) fn content(cluster: &Cluster) -> String {
+        cluster.text(
+            "crm",
+            "select md5(string_agg(line, chr(10) order by line)) from
+                (select o::text as line from orders o union all select c::text from customers c) lines",
+        )
+    }
+
+    /// The library's own view of both.
+    pub(crate) async fn pair(&self) -> Pair {
+        let link = |cluster: &Cluster| json!({ "postgres": format!("host=127.0.0.1 port={} dbname=crm user={ADMIN} connect_timeout=2", cluster.port), "password": "db" });
+        let systems: BTreeMap<String, Value> = [("source", &self.source), ("target", &self.target)]
+            .map(|(name, it)| (name.to_owned(), link(it)))
+            .into();
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("db"), PASSWORD).expect("a file");
+        let references = BTreeMap::from([("db".to_owned(), SecretRef::File("db".to_owned()))]);
+        let secrets = Secrets::new(references).relative_to(dir.path());
+        let server = async |name| {
+            let server =
+                Server::of(name, &systems, &secrets, Path::new(""), &RunId::new("test")).await;
+            server.expect("a server").with_statement_limit(Duration::from_secs(5))
+        };
+        let pair =
+            Pair::find(server("source").await, server("target").await, Named::default()).await;
+        pair.expect("one follows the other")
+    }
+
+    /// A runbook of these steps with the systems `source` and `target`, in a lab that holds the password.
+    pub(crate) fn runbook(&self, lab: &Lab, steps: &str) -> String {
+        lab.write("db", PASSWORD);
+        let (source, target) = (self.source.system(), self.target.system());
+        lab.write(
+            "pair.yaml",
+            &format!(
+                "migrate: 1
+wave: pair
+secrets: {{ db: {{ file: db }} }}
+systems: {{ source: {source}, target: {target} }}
+stages:
+  release:
+{steps}
+"
+            ),
+        )
+    }
+}
+
+/// Somebody who writes orders as `app`, each acknowledged one counted, until told to stop.
+pub(crate) struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Instant>>>,
+    /// The last order that was acknowledged.
+    pub(crate) last: Arc<AtomicI64>,
+}
+
+impl Writer {
+    /// Writes order after order from `first` on, with a pause between.
+    pub(crate) fn start(cluster: &Cluster, first: i64, pause: Duration) -> Self {
+        let (options, stop) = (cluster.options("app"), Arc::new(AtomicBool::new(false)));
+        let (told, last) = (Arc::clone(&stop), Arc::new(AtomicI64::new(first - 1)));
+        let seen = Arc::clone(&last);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let mut session = options.connect().await.expect("a session");
+                let mut acknowledged = Vec::new();
+                let mut id = first;
+                while !told.load(Ordering::Relaxed) {
+                    let insert =
+                        sqlx::query("insert into public.orders (id, item) values ($1, 'new')")
+                            .bind(id);
+                    insert.execute(&mut session).await.expect("it may write");
+                    acknowledged.push(Instant::now());
+                    seen.store(id, Ordering::Relaxed);
+                    id += 1;
+                    tokio::time::sleep(pause).await;
+                }
+                session.close().await.expect("closed");
+                acknowledged
+            })
+        });
+        Self { stop, thread: Some(thread), last }
+    }
+
+    /// When each order was acknowledged, from the first one on.
+    pub(crate) fn stop(mut self) -> Vec<Instant> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("it runs").join().expect("it wrote")
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
