@@ -10,6 +10,7 @@ mod git;
 mod list;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -21,10 +22,12 @@ pub use activity::Ours;
 pub use baseline::{Baseline, FilesWatch};
 pub use gate::{Door, Gate, GateError, Stand};
 pub use git::{GitRef, GitWatch};
-pub use schema::{Schema, SchemaWatch};
+pub use schema::{Place, Schema, SchemaWatch};
 
 use crate::azure::{Azure, Lock, LockLevel, ResourceId, Wait};
-use crate::run::{RecordedEffect, Verdict};
+use crate::database::postgres::Server;
+use crate::diagnostic::redact::Secrets;
+use crate::run::{RecordedEffect, RunId, Verdict};
 
 /// A change that was agreed although the freeze is on.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -153,6 +156,35 @@ pub struct Look<'a> {
     pub exceptions: &'a [Exception],
     /// What this run did itself.
     pub ours: Ours,
+    /// How database servers are reached.
+    pub servers: Servers<'a>,
+}
+
+/// What it takes to reach the database servers of a runbook.
+#[derive(Debug, Clone, Copy)]
+pub struct Servers<'a> {
+    /// The runbook's systems.
+    pub systems: &'a BTreeMap<String, Value>,
+    /// Their passwords.
+    pub secrets: &'a Secrets,
+    /// Where their certificates lie.
+    pub beside: &'a Path,
+    /// Whose sessions these are.
+    pub run: &'a RunId,
+}
+
+impl Servers<'_> {
+    /// Where that schema is read.
+    async fn place(self, schema: &Schema) -> Result<Place, String> {
+        if let Some(file) = schema.file() {
+            return Ok(file);
+        }
+        let server = Server::of(&schema.system, self.systems, self.secrets, self.beside, self.run);
+        server
+            .await
+            .map(|server| Place::Server(Box::new(server)))
+            .map_err(|error| error.to_string())
+    }
 }
 
 impl Look<'_> {
@@ -176,7 +208,13 @@ impl Look<'_> {
                 verdict(baseline.violations(self.kept, self.exceptions, self.now).await, effect)
             }
             Some(Frozen::Schema(schema)) => {
-                verdict(schema.violations(self.kept, self.exceptions, self.now).await, effect)
+                let seen = match self.servers.place(&schema).await {
+                    Ok(place) => {
+                        schema.violations(&place, self.kept, self.exceptions, self.now).await
+                    }
+                    Err(why) => Err(why),
+                };
+                verdict(seen, effect)
             }
             Some(Frozen::Git(reference)) => {
                 verdict(reference.violations(self.exceptions, self.now).await, effect)

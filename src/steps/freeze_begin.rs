@@ -15,8 +15,9 @@ use super::{
 };
 use crate::azure::{Lock, LockLevel, ResourceId, Right, Wait};
 use crate::database::Database;
+use crate::database::postgres::Server;
 use crate::freeze::{
-    Baseline, Exception, FilesWatch, Frozen, Gate, GitRef, GitWatch, Schema, SchemaWatch, Stand,
+    Baseline, Exception, FilesWatch, Frozen, Gate, GitRef, GitWatch, Place, Schema, SchemaWatch, Stand,
     level, shown,
 };
 use crate::plan::{Class, KindSpec, Role};
@@ -81,7 +82,8 @@ merge to the branches, administrators included.\n\
 every deployment to the environment waits for one of the approvers.\n\
 - `watch: [activity-log]`: changes through ARM in `scopes`. The log tells some minutes late.\n\
 - `watch: [{ files: { folder: path, exclude: [..] } }]`: path, size and time of change of every file.\n\
-- `watch: [{ schema: { system: name } }]`: every table, index, view and trigger of a SQLite file; rows may change.\n\
+- `watch: [{ schema: { system: name } }]`: every table, index, view and trigger of a SQLite file; of a \
+PostgreSQL database also its constraints, sequences, functions, enumerations and extensions. Rows may change.\n\
 - `watch: [{ git: { repository: path or URL, ref: main } }]`: the commit that a branch or tag names; `git` itself is asked.\n\
 - `exceptions`: named, agreed changes with their end; `*` at the end of an operation stands for the rest.\n\n\
 Taken back: each lock returns to what was there before, unless another hand changed it. Baselines stay.\n\n\
@@ -244,9 +246,14 @@ impl With {
             unreadable(&format!("the schema of {}", watch.system), &why, "check the system")
         };
         let system = cx.world.plan.systems.get(&watch.system);
-        let opened = Database::of(&watch.system, system, |path| cx.path(path)).await;
-        let path = opened.map_err(|error| failed(error.to_string()))?.path().to_owned();
-        Schema::read(&watch.system, path, kept).await.map_err(failed)
+        let place = if Server::is(system) {
+            let server = cx.postgres(&watch.system).await;
+            Place::Server(Box::new(server.map_err(|error| failed(error.to_string()))?))
+        } else {
+            let opened = Database::of(&watch.system, system, |path| cx.path(path)).await;
+            Place::File(opened.map_err(|error| failed(error.to_string()))?.path().to_owned())
+        };
+        Schema::read(&watch.system, place, kept).await.map_err(failed)
     }
 
     async fn git(cx: &StepCx, watch: &GitWatch) -> Result<GitRef, StepError> {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{FailureClass, Granted, PerformCx, StepCx, StepError};
 use crate::azure::{Lock, ResourceId, Wait};
-use crate::freeze::{Exception, Frozen, Look, Ours, lock_id, shown, stands};
+use crate::freeze::{Exception, Frozen, Look, Ours, Servers, lock_id, shown, stands};
 use crate::run::{Intent, RecordedEffect, Repeat, StepId, Undo};
 
 /// A lock goes from one state to another; none is no lock.
@@ -164,6 +164,12 @@ pub(super) fn look_until<'a>(
         kept: &cx.world.progress_dir,
         exceptions,
         ours: Ours::of(&cx.world.run, own.chain(others)),
+        servers: Servers {
+            systems: &cx.world.plan.systems,
+            secrets: &cx.world.secrets,
+            beside: &cx.world.runbook_dir,
+            run: &cx.world.run,
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 mod cutover;
+mod frozen;
 mod lag;
 mod replicas;
 mod sessions;

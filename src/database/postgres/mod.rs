@@ -8,6 +8,7 @@ mod lsn;
 pub mod marker;
 mod pair;
 pub mod preflight;
+mod schema;
 pub mod sequences;
 mod server;
 mod trace;
@@ -15,5 +16,6 @@ pub mod wall;
 
 pub use lsn::{Lsn, NotALsn};
 pub use pair::{How, Named, Pair, PairError};
+pub use schema::schema;
 pub use server::{Reader, Server, Writer, literal, quoted};
 pub use trace::{Distance, Trace};
