@@ -56,12 +56,15 @@ pub struct TableComparison {
 pub struct Comparison {
     /// By name.
     pub tables: Vec<TableComparison>,
+    /// In what the databases differ beside their tables, one line each.
+    pub beside: Vec<String>,
 }
 
 impl Comparison {
-    /// At least one table was compared and every one is equal; nothing else opens a gate.
+    /// At least one table was compared, every one is equal, and so is what is beside them; nothing else opens a gate.
     pub fn all_equal(&self) -> bool {
         !self.tables.is_empty()
+            && self.beside.is_empty()
             && self.tables.iter().all(|table| table.verdict == TableVerdict::Equal)
     }
 

@@ -13,7 +13,7 @@ mod tables;
 
 pub use compare::{Comparison, Depth, TableComparison, TableVerdict, compare};
 pub use sqlite::{Database, SchemaObject};
-pub use tables::{Pace, Reached, Side, compare_servers};
+pub use tables::{Pace, Reached, Side, Wanted, compare_servers};
 
 use std::path::PathBuf;
 

@@ -1,5 +1,6 @@
 //! `verify.tables`: compares two databases by schema, row counts and content. Only all-equal opens what comes after it.
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::database::{
     self, Comparison, Database, DatabaseError, Depth, Pace, Reached, Side, TableComparison,
-    TableVerdict, mysql, postgres,
+    TableVerdict, Wanted, mysql, postgres,
 };
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, RecordedEffect, Repeat, Undo, Verdict};
@@ -25,7 +26,7 @@ const NAMED: usize = 20;
 pub struct With {
     /// The system the rows came from: `{ postgres: … }`, `{ mysql: … }` or `{ sqlite: path }` under `systems`.
     pub source: String,
-    /// The system they were copied to, of the same engine.
+    /// The system they were copied to.
     pub target: String,
     /// Tables to compare, those outside the schema `public` as `schema.table`; every table of either side when empty.
     #[serde(default)]
@@ -69,7 +70,7 @@ table is equal, different, missing (at the target), extra (at the target) or not
 defaults, and the primary key are compared too; on servers also indexes and constraints.\n\n\
 The step succeeds only if every table is equal. Otherwise it fails as a mismatch (exit 7) and names up to 20 rows a table by \
 primary key, with the columns that differ; other values are never shown. Rows of a table without a primary key are counted as \
-they are, and named by a digest. Views, triggers and sequences are not compared.\n\n\
+they are, and named by a digest. Views, functions and triggers are not compared.\n\n\
 On PostgreSQL (12 and later) rows are hashed inside the servers, both at once, page by page; only sums, and of differing rows \
 the key and digests, are read. Between two servers of one major version and encoding it is the server's own 64-bit hash over \
 the binary values, else 60 bits of MD5 over the values as text. Both tell `-0` from `0`, `1.0` from `1.00` and `1 mon` from \
@@ -78,6 +79,15 @@ which a partition is a foreign table are not compared.\n\n\
 On MariaDB and MySQL likewise, range by range of an integer key, else the table by one statement. Between two MariaDB servers \
 from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
 of an engine without snapshots are not compared.\n\n\
+Where all tables of two PostgreSQL databases are compared, so are extensions (the target may have more), enums and domains, and \
+sequences (the target's may be ahead, and not behind).\n\n\
+From MariaDB or MySQL to PostgreSQL, or back, rows are compared by one text that a value has on both: whole numbers (also \
+`boolean`), `decimal`, text, bytes, dates, times and time stamps (in UTC); 1.0 is 1.00 there, and blanks at the end of `char` do \
+not count. Binary floating-point numbers, `jsonb` and what only one engine has are not compared, and then neither is the table. \
+Types, defaults, indexes and constraints are not compared between engines.\n\n\
+What was read is kept beside the journal every few seconds. A comparison that was cut off goes on from there if both servers \
+prove that nothing was written to them since (PostgreSQL by its transaction ids; MariaDB by its binary log, where that has \
+everything); else it begins again. MySQL always begins again.\n\n\
 On SQLite values of different types differ (the number 1 is not the text `1`), and indexes are not compared.";
 
 /// The kind.
@@ -110,7 +120,7 @@ impl With {
         format!("compare tables of {} and {}", self.source, self.target)
     }
 
-    async fn compare(&self, cx: &StepCx) -> Result<Comparison, StepError> {
+    async fn compare(&self, cx: &StepCx, keep: Option<&Path>) -> Result<Comparison, StepError> {
         let is_file = |name: &String| {
             let system = cx.world.plan.systems.get(name);
             !postgres::Server::is(system) && !mysql::Server::is(system)
@@ -118,7 +128,7 @@ impl With {
         let compared = if [&self.source, &self.target].into_iter().any(is_file) {
             self.compare_files(cx).await
         } else {
-            self.compare_servers(cx).await
+            self.compare_servers(cx, keep).await
         };
         compared.map_err(|error| error.as_step_error(&self.attempted()))
     }
@@ -128,8 +138,7 @@ impl With {
     }
 
     async fn compare_files(&self, cx: &StepCx) -> Result<Comparison, DatabaseError> {
-        let open =
-            |name| Database::of(name, cx.world.plan.systems.get(name), |path| cx.path(path));
+        let open = |name| Database::of(name, cx.world.plan.systems.get(name), |path| cx.path(path));
         let mut source = open(self.source.as_str()).await?;
         let mut target = open(self.target.as_str()).await?;
         let progress = cx.progress.clone();
@@ -143,7 +152,11 @@ impl With {
         Ok(found)
     }
 
-    async fn compare_servers(&self, cx: &StepCx) -> Result<Comparison, DatabaseError> {
+    async fn compare_servers(
+        &self,
+        cx: &StepCx,
+        keep: Option<&Path>,
+    ) -> Result<Comparison, DatabaseError> {
         let pace = Pace {
             aim: self.load.statement.duration(),
             limit: self.load.statement_limit.duration(),
@@ -163,16 +176,11 @@ impl With {
             let (text, done) = watch.lock().unwrap_or_else(PoisonError::into_inner).told(&reached);
             progress.amount(text, done, reached.of.max(done), "rows of both sides");
         };
-        let tables = (self.tables.as_slice(), self.exclude.as_slice());
-        let found = database::compare_servers(
-            &mut source,
-            &mut target,
-            tables,
-            self.depth(),
-            &cx.cancel,
-            &reached,
-        )
-        .await?;
+        let wanted =
+            Wanted { tables: &self.tables, exclude: &self.exclude, depth: self.depth(), keep };
+        let found =
+            database::compare_servers(&mut source, &mut target, wanted, &cx.cancel, &reached)
+                .await?;
         source.close().await;
         target.close().await;
         Ok(found)
@@ -183,11 +191,14 @@ impl With {
             found.tables.iter().filter(|table| table.verdict != TableVerdict::Equal).collect();
         let known = if found.tables.is_empty() {
             "neither side has a table; nothing was compared".to_owned()
+        } else if not_equal.is_empty() {
+            format!("the tables are equal, and {} beside them is not", found.beside.len())
         } else {
             format!("{} of {} tables are not equal", not_equal.len(), found.tables.len())
         };
         let error = StepError::new(FailureClass::Mismatch, "MIG0305", self.attempted(), known)
             .hint("copy the rows named again, then `migrate resume`; nothing was changed by this");
+        let error = found.beside.iter().fold(error, |error, line| error.cause(line.clone()));
         not_equal.into_iter().fold(error, |error, table| error.cause(told(table)))
     }
 }
@@ -238,7 +249,9 @@ fn told(table: &TableComparison) -> String {
 
 fn evidence(table: &TableComparison) -> Evidence {
     let (verdict, detail) = match &table.verdict {
-        TableVerdict::Equal => ("equal", format!("{} rows, hash {}", table.rows.0, &table.hash[..16])),
+        TableVerdict::Equal => {
+            ("equal", format!("{} rows, hash {}", table.rows.0, &table.hash[..16]))
+        }
         TableVerdict::NotCompared(why) => ("not compared", why.clone()),
         TableVerdict::Missing => ("missing", format!("{} rows at the source", table.rows.0)),
         TableVerdict::Extra => ("extra", format!("{} rows at the target", table.rows.1)),
@@ -275,12 +288,14 @@ impl Step for With {
             };
             return Ok(Preview { changes: Vec::new(), readings: vec![reading] });
         }
-        let found = self.compare(cx).await?;
+        // A preview leaves nothing behind.
+        let found = self.compare(cx, None).await?;
         Ok(Preview { changes: Vec::new(), readings: found.tables.iter().map(evidence).collect() })
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        let found = self.compare(cx).await?;
+        let keep = cx.world.progress_dir.join(format!("{}.tables.json", cx.step.id));
+        let found = self.compare(cx, Some(&keep)).await?;
         if !found.all_equal() {
             return Err(self.mismatch(&found));
         }
@@ -300,7 +315,11 @@ impl Step for With {
         Verdict::NotDone
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }
@@ -328,7 +347,8 @@ mod tests {
 
     #[tokio::test]
     async fn equal_databases_open_the_gate_with_evidence_for_each_table() {
-        let sql = "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1), (2);";
+        let sql =
+            "CREATE TABLE orders (id INTEGER PRIMARY KEY); INSERT INTO orders VALUES (1), (2);";
         let outcome = bench(sql, sql).await.perform().await.expect("equal");
         assert_eq!(outcome.outputs["rows"], json!(2));
         assert_eq!(outcome.evidence[0].check, "rows in orders");
@@ -342,7 +362,10 @@ mod tests {
         let target = format!("{table} INSERT INTO orders VALUES (7, 2);");
         let error = bench(&source, &target).await.perform().await.expect_err("different");
         assert_eq!((error.class, error.code.as_str()), (FailureClass::Mismatch, "MIG0305"));
-        assert!(error.causes[0].ends_with("1 row differs; row id = 7 different in total"), "{error}");
+        assert!(
+            error.causes[0].ends_with("1 row differs; row id = 7 different in total"),
+            "{error}"
+        );
     }
 
     #[test]

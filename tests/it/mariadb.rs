@@ -194,6 +194,9 @@ fn launch(program: &Path, dir: &Path, port: u16) -> Child {
         "--innodb-flush-log-at-trx-commit=0".to_owned(),
         "--innodb-flush-method=nosync".to_owned(),
         "--sync-frm=0".to_owned(),
+        "--server-id=1".to_owned(),
+        "--log-bin=binlog".to_owned(),
+        "--log-slave-updates".to_owned(),
         "--skip-name-resolve".to_owned(),
         "--character-set-server=utf8mb4".to_owned(),
     ]);

@@ -1,6 +1,7 @@
 //! Tables of real servers compared: throw-away PostgreSQL and MariaDB, and an oracle that knows what differs. Each test names what it skips
 //! where a server is not installed.
 
+mod across;
 mod changes;
 mod mariadb;
 mod oracle;

@@ -97,7 +97,8 @@ mod tests {
     use super::*;
 
     fn view(key: &[usize]) -> View {
-        let column = |name: &str, form| Asked { name: name.to_owned(), form, nullable: false };
+        let column =
+            |name: &str, form| Asked { name: name.to_owned(), form, canon: None, nullable: false };
         View {
             quoted: "t".to_owned(),
             relations: Vec::new(),

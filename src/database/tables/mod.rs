@@ -7,6 +7,9 @@
 //!
 //! What could not be compared says so and never counts as equal. What is held in memory is sums, and rows of a few cells.
 
+mod beside;
+mod canon;
+mod kept;
 mod located;
 mod mysql;
 mod mysql_text;
@@ -17,15 +20,18 @@ mod shape;
 mod sums;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use futures::future::try_join;
 use tokio_util::sync::CancellationToken;
 
 pub use pace::Pace;
 
+use self::beside::Beside;
+use self::kept::{EqualTable, Kept, Partial};
 use self::mysql::MySql;
 use self::postgres::Postgres;
-use self::shape::{Form, Shape, View};
+use self::shape::{Alike, Form, Shape, View};
 use self::sums::{Split, Sums};
 use super::DatabaseError;
 use super::compare::{Comparison, Depth, TableComparison, TableVerdict};
@@ -41,6 +47,9 @@ const ROWS_AT_ONCE: u64 = 2000;
 
 /// Is told how many rows more have been read.
 type Seen<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Is told how far a side of a table has been read.
+type Keep<'a> = &'a (dyn Fn(&Partial) + Sync);
 
 /// What a server is, as far as two must be alike for a hash of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +78,15 @@ impl Engine {
         }
     }
 
-    /// Whether values are written alike.
-    fn writes_like(&self, other: &Self) -> bool {
-        matches!(
-            (self, other),
-            (Self::Postgres { .. }, Self::Postgres { .. }) | (Self::MySql(_), Self::MySql(_))
-        )
+    /// How alike `other` is.
+    fn like(&self, other: &Self) -> Alike {
+        match (self, other) {
+            _ if self.hashes_like(other) => Alike::InHashes,
+            (Self::Postgres { .. }, Self::Postgres { .. }) | (Self::MySql(_), Self::MySql(_)) => {
+                Alike::InTexts
+            }
+            _ => Alike::Not,
+        }
     }
 }
 
@@ -121,6 +133,14 @@ impl Side {
         }
     }
 
+    /// What the database has beside its tables, where that is compared.
+    async fn beside(&mut self) -> Result<Option<Beside>, DatabaseError> {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.beside().await.map(Some),
+            Reading::MySql(_) => Ok(None),
+        }
+    }
+
     async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
         match &mut self.0 {
             Reading::Postgres(side) => side.shape(table).await,
@@ -139,10 +159,24 @@ impl Side {
         }
     }
 
-    async fn sums(&mut self, view: &View, seen: Seen<'_>) -> Result<Sums, DatabaseError> {
+    /// See [`kept`].
+    fn mark(&self) -> Option<String> {
+        match &self.0 {
+            Reading::Postgres(side) => side.mark.clone(),
+            Reading::MySql(side) => side.mark.clone(),
+        }
+    }
+
+    async fn sums(
+        &mut self,
+        view: &View,
+        partial: Partial,
+        seen: Seen<'_>,
+        keep: Keep<'_>,
+    ) -> Result<Sums, DatabaseError> {
         match &mut self.0 {
-            Reading::Postgres(side) => side.sums(view, seen).await,
-            Reading::MySql(side) => side.sums(view, seen).await,
+            Reading::Postgres(side) => side.sums(view, partial, seen, keep).await,
+            Reading::MySql(side) => side.sums(view, partial, seen, keep).await,
         }
     }
 
@@ -177,33 +211,59 @@ pub struct Reached<'a> {
     pub of: u64,
 }
 
-/// Compares `tables`, or all that either side has. `reached` is told of every table that is begun and of every range that was read.
+/// What is compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Tables; all that either side has, and what is beside them, when empty.
+    pub tables: &'a [String],
+    /// Tables to leave out.
+    pub exclude: &'a [String],
+    /// How much is told about a difference.
+    pub depth: Depth,
+    /// Where it is kept what has been read, for a comparison that goes on with it.
+    pub keep: Option<&'a Path>,
+}
+
+/// Compares two servers. `reached` is told of every table that is begun and of every range that was read.
 pub async fn compare_servers(
     source: &mut Side,
     target: &mut Side,
-    (tables, exclude): (&[String], &[String]),
-    depth: Depth,
+    wanted: Wanted<'_>,
     cancel: &CancellationToken,
     reached: &(dyn Fn(Reached<'_>) + Sync),
 ) -> Result<Comparison, DatabaseError> {
-    if !source.engine().writes_like(target.engine()) {
-        let why = "tables are compared between servers of one engine only";
-        return Err(DatabaseError::System(why.to_owned()));
-    }
+    let Wanted { tables, exclude, depth, keep } = wanted;
+    let kept = Kept::open(keep, [source.mark(), target.mark()]);
     let mut names: BTreeSet<String> = tables.iter().cloned().collect();
+    let mut comparison = Comparison::default();
     if names.is_empty() {
         names.extend(source.tables());
         names.extend(target.tables());
+        if let (Some(here), Some(there)) = try_join(source.beside(), target.beside()).await? {
+            comparison.beside = beside::differences(&here, &there);
+        }
     }
-    let mut comparison = Comparison::default();
     for table in names.into_iter().filter(|table| !exclude.contains(table)) {
-        let compared = one(source, target, &table, depth, reached);
+        if let Some(EqualTable { rows, hash }) = kept.equal(&table) {
+            let verdict = TableVerdict::Equal;
+            comparison.tables.push(TableComparison { table, rows: (rows, rows), hash, verdict });
+            continue;
+        }
+        let compared = one(source, target, &table, depth, &kept, reached);
         let compared = tokio::select! {
-            compared = compared => compared?,
-            () = cancel.cancelled() => return Err(DatabaseError::Cancelled),
+            compared = compared => compared,
+            () = cancel.cancelled() => Err(DatabaseError::Cancelled),
         };
+        let compared = compared.inspect_err(|_| kept.write(true))?;
+        if compared.verdict == TableVerdict::Equal {
+            kept.is_equal(
+                &table,
+                EqualTable { rows: compared.rows.0, hash: compared.hash.clone() },
+            );
+        }
         comparison.tables.push(compared);
     }
+    kept.end();
     Ok(comparison)
 }
 
@@ -212,6 +272,7 @@ async fn one(
     target: &mut Side,
     table: &str,
     depth: Depth,
+    kept: &Kept,
     reached: &(dyn Fn(Reached<'_>) + Sync),
 ) -> Result<TableComparison, DatabaseError> {
     let (here, there) = try_join(source.shape(table), target.shape(table)).await?;
@@ -219,7 +280,7 @@ async fn one(
     let of = estimates.iter().sum();
     let seen = |rows| reached(Reached { table, rows, of });
     seen(0);
-    let own = source.engine().hashes_like(target.engine());
+    let alike = source.engine().like(target.engine());
     let (here, there) = match (here, there) {
         (Some(here), Some(there)) => (here, there),
         (None, None) => {
@@ -233,8 +294,8 @@ async fn one(
             return on_one_side(target, table, &only, (TableVerdict::Extra, false), &seen).await;
         }
     };
-    let mut lines = shape::differences(&here, &there);
-    let mut views = match shape::views(&here, &there, own) {
+    let mut lines = shape::differences(&here, &there, alike);
+    let (mut views, left_out) = match shape::views(&here, &there, alike) {
         Ok(views) => views,
         Err(why) if lines.is_empty() => return Ok(without_rows(table, not_compared(&why))),
         Err(why) => {
@@ -244,7 +305,15 @@ async fn one(
     };
     divide(source, target, &mut views, of).await?;
     let [left, right] = &views;
-    let summed = try_join(source.sums(left, &seen), target.sums(right, &seen)).await;
+    let [here_before, there_before] = kept.under_way(table, &format!("{views:?}"));
+    seen([&here_before, &there_before].map(|it| sums::total(&it.sums).rows).iter().sum());
+    let of_source = |partial: &Partial| kept.reached(0, partial);
+    let of_target = |partial: &Partial| kept.reached(1, partial);
+    let summed = try_join(
+        source.sums(left, here_before, &seen, &of_source),
+        target.sums(right, there_before, &seen, &of_target),
+    )
+    .await;
     let (left_sums, right_sums) = match summed {
         // Something about the table itself, not about its server.
         Err(DatabaseError::System(why)) => return Ok(without_rows(table, not_compared(&why))),
@@ -259,12 +328,20 @@ async fn one(
         table: table.to_owned(),
         rows: (totals[0].rows, totals[1].rows),
         hash: format!("{:032x}", totals[0].hash),
-        verdict: if lines.is_empty() {
-            TableVerdict::Equal
-        } else {
-            TableVerdict::Different(lines)
-        },
+        verdict: verdict(lines, &left_out),
     })
+}
+
+fn verdict(lines: Vec<String>, left_out: &[String]) -> TableVerdict {
+    let columns = || format!("columns that have no text on both engines: {}", left_out.join(", "));
+    match (lines.is_empty(), left_out.is_empty()) {
+        (true, true) => TableVerdict::Equal,
+        (true, false) => TableVerdict::NotCompared(format!("all but {}", columns())),
+        (false, true) => TableVerdict::Different(lines),
+        (false, false) => {
+            TableVerdict::Different([lines, vec![format!("not compared: {}", columns())]].concat())
+        }
+    }
 }
 
 fn not_compared(why: &str) -> TableVerdict {
@@ -282,10 +359,10 @@ async fn on_one_side(
     (verdict, is_source): (TableVerdict, bool),
     seen: Seen<'_>,
 ) -> Result<TableComparison, DatabaseError> {
-    let Ok([view, _]) = shape::views(only, only, true) else {
+    let Ok(([view, _], _)) = shape::views(only, only, Alike::InHashes) else {
         return Ok(without_rows(table, verdict));
     };
-    let rows = sums::total(&side.sums(&view, seen).await?).rows;
+    let rows = sums::total(&side.sums(&view, Partial::default(), seen, &|_| ()).await?).rows;
     let rows = if is_source { (rows, 0) } else { (0, rows) };
     Ok(TableComparison { rows, ..without_rows(table, verdict) })
 }

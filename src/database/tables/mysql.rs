@@ -6,17 +6,22 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::canon::Canon;
+use super::kept::Partial;
 use super::located::RowMark;
 use super::mysql_text as text;
 use super::pace::Pace;
 use super::shape::{ColumnShape, Form, Relation, Shape, View};
 use super::sums::{Split, Sum, Sums};
-use super::{Engine, Seen};
+use super::{Engine, Keep, Seen};
 use crate::database::DatabaseError;
-use crate::database::mysql::{Reader, Row, Server, quoted};
+use crate::database::mysql::{Product, Reader, Row, Server, quoted};
 
 /// What a statement may take at least that can not be asked for less.
 const UNDIVIDED: Duration = Duration::from_secs(30);
+
+/// Stands in a sum for a row without a hash: more than all hashes of five thousand million rows.
+const NO_HASH: i128 = 100_000_000_000_000_000_000_000_000_000;
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct MySql {
     reader: Reader,
     /// Product and version.
     pub(super) engine: Engine,
+    /// The same as long as nothing is written; none where the server does not say.
+    pub(super) mark: Option<String>,
     tables: Vec<String>,
     pace: Pace,
     keys_at_once: u64,
@@ -38,8 +45,12 @@ impl MySql {
              where table_schema = database() and table_type = 'BASE TABLE'";
         let names = reader.rows(names).await?.ok_or_else(|| reader.slow())?;
         let engine = Engine::MySql(reader.product());
+        let mark = match reader.product() {
+            Product::MariaDb(..) => mark(&mut reader).await?,
+            Product::MySql(..) => None,
+        };
         let tables = names.into_iter().flatten().flatten().collect();
-        Ok(Self { reader, engine, tables, pace, keys_at_once: u64::MAX })
+        Ok(Self { reader, engine, mark, tables, pace, keys_at_once: u64::MAX })
     }
 
     pub(super) fn tables(&self) -> Vec<String> {
@@ -64,7 +75,7 @@ impl MySql {
             "select column_name, data_type, is_nullable, concat(column_type, \
                if(collation_name is null, '', concat(' collate ', collation_name)), \
                if(coalesce(generation_expression, '') = '', '', concat(' as (', generation_expression, ')')), \
-               if(column_default is null, '', concat(' default ', column_default)), if(extra = '', '', concat(' ', extra))) \
+               if(coalesce(column_default, 'NULL') = 'NULL', '', concat(' default ', column_default)), if(extra = '', '', concat(' ', extra))) \
              from information_schema.columns where {named} order by ordinal_position"
         );
         let columns = self.whole(&columns).await?;
@@ -144,45 +155,55 @@ impl MySql {
         Ok(Some((number(low)?, number(high)?)))
     }
 
-    /// The sum of every part of the table.
+    /// The sum of every part of the table, going on from what was read of it before.
     pub(super) async fn sums(
         &mut self,
         view: &View,
+        mut partial: Partial,
         seen: Seen<'_>,
+        keep: Keep<'_>,
     ) -> Result<Sums, DatabaseError> {
-        let mut sums = Sums::new();
+        if partial.relation > 0 {
+            return Ok(partial.sums);
+        }
         let Split::Ranges { column, shift } = &view.split else {
             let rows = self.whole(&grouped(view, &text::part(view), "true")).await?;
-            self.merge(&mut sums, rows)?;
-            seen(sums.values().map(|sum| sum.rows).sum());
-            return Ok(sums);
+            self.merge(&mut partial.sums, rows)?;
+            seen(partial.sums.values().map(|sum| sum.rows).sum());
+            partial.relation = 1;
+            keep(&partial);
+            return Ok(partial.sums);
         };
-        let Some((least, greatest)) = self.ends(view, column).await? else { return Ok(sums) };
+        let Some((least, greatest)) = self.ends(view, column).await? else {
+            return Ok(partial.sums);
+        };
+        let least = partial.next.map_or(least, |next| next.max(least));
         self.reader.limit(self.pace.limit).await?;
         for part in (least >> shift)..=(greatest >> shift) {
             let (low, high) = Split::ends(part, *shift);
-            let sum = self.range(view, column, (low.max(least), high.min(greatest)), seen).await?;
-            if sum.rows > 0 {
-                sums.insert(part, sum);
-            }
+            let range = (low.max(least), high.min(greatest));
+            self.range(view, column, (part, range), &mut partial, seen, keep).await?;
         }
         self.reader.limit(self.pace.limit.max(UNDIVIDED)).await?;
-        Ok(sums)
+        partial.relation = 1;
+        keep(&partial);
+        Ok(partial.sums)
     }
 
-    /// The sum of the rows whose keys lie in a range, by as many statements as it takes.
+    /// Adds the rows of a part whose keys lie in a range, by as many statements as it takes.
     async fn range(
         &mut self,
         view: &View,
         column: &str,
-        (low, high): (i64, i64),
+        (part, (low, high)): (i64, (i64, i64)),
+        partial: &mut Partial,
         seen: Seen<'_>,
-    ) -> Result<Sum, DatabaseError> {
-        let mut sum = Sum::default();
-        let mut next = Some(low);
+        keep: Keep<'_>,
+    ) -> Result<(), DatabaseError> {
+        let mut next = (low <= high).then_some(low);
         while let Some(from) = next {
             let to = high.min(from.saturating_add_unsigned(self.keys_at_once - 1));
-            let asked = grouped(view, "0", &text::between(column, from, to));
+            let asked = grouped(view, &part.to_string(), &text::between(column, from, to));
             let began = Instant::now();
             let Some(rows) = self.reader.rows(&asked).await? else {
                 if self.keys_at_once == 1 {
@@ -193,16 +214,16 @@ impl MySql {
                 continue;
             };
             let took = began.elapsed();
-            let mut found = Sums::new();
-            self.merge(&mut found, rows)?;
-            let found = super::sums::total(&found);
-            seen(found.rows);
-            sum.add(found);
+            let before = partial.sums.get(&part).map_or(0, |sum| sum.rows);
+            self.merge(&mut partial.sums, rows)?;
+            seen(partial.sums.get(&part).map_or(0, |sum| sum.rows) - before);
             next = (to < high).then(|| to + 1);
+            partial.next = Some(to.saturating_add(1));
+            keep(partial);
             self.keys_at_once = self.pace.next(self.keys_at_once, took);
             self.pace.rest(took).await;
         }
-        Ok(sum)
+        Ok(())
     }
 
     /// The sum of every cell of some parts.
@@ -264,17 +285,15 @@ impl MySql {
 
     fn merge(&self, sums: &mut Sums, rows: Vec<Row>) -> Result<(), DatabaseError> {
         for row in rows {
-            let [part, rows, hashed, hash] = self.texts(row)?;
-            if rows != hashed {
+            let [part, rows, hash] = self.texts(row)?;
+            let (part, rows) = (part.parse().ok(), rows.parse().ok());
+            let (Some(part), Some(rows), Ok(hash)) = (part, rows, hash.parse()) else {
+                return Err(self.reader.odd("no sum"));
+            };
+            if hash >= NO_HASH {
                 let why = "a row is longer than `max_allowed_packet` of the server and has no hash";
                 return Err(DatabaseError::System(why.to_owned()));
             }
-            let odd = || self.reader.odd("no sum");
-            let (part, rows) = (part.parse().ok(), rows.parse().ok());
-            let hash = if hash.is_empty() { Some(0) } else { hash.parse().ok() };
-            let (Some(part), Some(rows), Some(hash)) = (part, rows, hash) else {
-                return Err(odd());
-            };
             sums.entry(part).or_default().add(Sum { rows, hash });
         }
         Ok(())
@@ -287,12 +306,28 @@ impl MySql {
     }
 }
 
+/// What names the rows that a snapshot sees: how far the binary log was as the snapshot was taken. Only where everything that is
+/// written is in that log.
+async fn mark(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
+    let complete = "select concat_ws(' ', @@hostname, @@port, @@server_id) from dual \
+         where @@log_bin = 1 and @@log_slave_updates = 1";
+    let Some(server) = reader.one(complete).await? else { return Ok(None) };
+    let at = "select group_concat(variable_value order by variable_name separator ' ') \
+         from information_schema.session_status where variable_name in ('Binlog_snapshot_file', 'Binlog_snapshot_position')";
+    let at = reader.one(at).await?.unwrap_or_default();
+    let texts: Option<Vec<String>> =
+        [server, at].into_iter().map(|row| row.into_iter().next()?).collect();
+    Ok(texts
+        .map(|texts| texts.join(" "))
+        .filter(|text| text.split(' ').all(|part| !part.is_empty())))
+}
+
 fn grouped(view: &View, by: &str, filter: &str) -> String {
-    let hash = text::row_hash(view);
-    // Without rows there is no group, not one of NULL.
+    // Counted once more by itself, the hash would be computed once more.
     format!(
-        "select cast({by} as char) as p, cast(count(*) as char), cast(count({hash}) as char), cast(sum({hash}) as char) \
+        "select cast({by} as char) as p, cast(count(*) as char), cast(sum(ifnull({}, {NO_HASH})) as char) \
          from {} t where {filter} group by p",
+        text::row_hash(view),
         view.quoted
     )
 }
@@ -317,7 +352,8 @@ fn column([name, kind, nullable, declared]: [String; 4]) -> ColumnShape {
         "date" | "time" | "datetime" | "timestamp" | "year" => Form::Printed,
         _ => Form::Text,
     };
-    ColumnShape { name, declared, not_null: nullable == "NO", form }
+    let canon = Canon::of_mysql(&kind);
+    ColumnShape { name, declared, not_null: nullable == "NO", form, canon }
 }
 
 #[cfg(test)]

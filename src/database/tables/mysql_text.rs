@@ -10,19 +10,20 @@ use crate::database::mysql::quoted;
 
 /// The hash of a row, a whole number; NULL only where the row is longer than the server's `max_allowed_packet`.
 pub(super) fn row_hash(view: &View) -> String {
-    let text = joined(&view.columns.iter().collect::<Vec<_>>());
+    let columns = view.columns.iter().collect::<Vec<_>>();
+    let text = joined(&columns, view.by);
     match view.by {
         By::Own => format!("crc32({text}) * crc32c({text})"),
-        By::Text => format!("cast({} as unsigned)", text_hash(&text)),
+        By::Text | By::Canon => format!("cast({} as unsigned)", text_hash(&text)),
     }
 }
 
 /// The hash of what names a row.
 fn name_hash(view: &View) -> String {
-    let text = joined(&view.naming());
+    let text = joined(&view.naming(), view.by);
     match view.by {
         By::Own => format!("crc32({text})"),
-        By::Text => format!("cast({} as unsigned)", text_hash(&text)),
+        By::Text | By::Canon => format!("cast({} as unsigned)", text_hash(&text)),
     }
 }
 
@@ -58,8 +59,8 @@ pub(super) fn between(column: &str, low: i64, high: i64) -> String {
 
 /// What names a row, then a digest of each column, then how often the row is there.
 pub(super) fn marks(view: &View) -> Vec<String> {
-    let key = view.key.iter().map(|&at| told(&view.columns[at]));
-    let columns = view.columns.iter().map(|column| text_hash(&value(column)));
+    let key = view.key.iter().map(|&at| told(&view.columns[at], view.by));
+    let columns = view.columns.iter().map(|column| text_hash(&value(column, view.by)));
     key.chain(columns).collect()
 }
 
@@ -69,16 +70,20 @@ fn text_hash(text: &str) -> String {
 }
 
 /// A value as people read it.
-fn told(column: &Asked) -> String {
+fn told(column: &Asked, by: By) -> String {
     match column.form {
+        _ if by == By::Canon => value(column, by),
         Form::Bytes => format!("lower(hex(t.{}))", quoted(&column.name)),
         Form::Text => format!("convert(t.{} using utf8mb4)", quoted(&column.name)),
-        _ => format!("cast({} as char)", value(column)),
+        _ => format!("cast({} as char)", value(column, by)),
     }
 }
 
 /// A value as it goes into a hash; no two that the server tells apart are alike.
-fn value(column: &Asked) -> String {
+fn value(column: &Asked, by: By) -> String {
+    if let (By::Canon, Some(canon)) = (by, column.canon) {
+        return canon.mysql(&column.name);
+    }
     let name = format!("t.{}", quoted(&column.name));
     match column.form {
         // A float is written with six digits, a double with all.
@@ -92,10 +97,13 @@ fn value(column: &Asked) -> String {
 
 /// Values one after the other. Where one is too long for the server it is NULL, and so is the whole: `concat_ws` and `coalesce`
 /// would pass over it.
-fn joined(columns: &[&Asked]) -> String {
+fn joined(columns: &[&Asked], by: By) -> String {
+    if by == By::Canon {
+        return as_postgres_joins(columns);
+    }
     let mut items = Vec::new();
     for column in columns {
-        let (name, value) = (quoted(&column.name), value(column));
+        let (name, value) = (quoted(&column.name), value(column, by));
         let or_empty = |value: &str| {
             if column.nullable {
                 format!("if(isnull(t.{name}), '', {value})")
@@ -111,4 +119,18 @@ fn joined(columns: &[&Asked]) -> String {
     let nullable = columns.iter().filter(|column| column.nullable);
     items.extend(nullable.map(|column| format!("isnull(t.{})", quoted(&column.name))));
     format!("concat({})", items.join(", '#', "))
+}
+
+/// The same as [`super::postgres_text`] writes it.
+fn as_postgres_joins(columns: &[&Asked]) -> String {
+    let items = columns.iter().map(|column| {
+        let value = value(column, By::Canon);
+        let item = format!("concat(char_length({value}), ':', {value})");
+        if column.nullable {
+            format!("if(isnull(t.{}), 'n', {item})", quoted(&column.name))
+        } else {
+            item
+        }
+    });
+    format!("concat({})", items.collect::<Vec<_>>().join(", "))
 }

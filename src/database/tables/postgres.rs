@@ -11,12 +11,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sqlx::AssertSqlSafe;
 
+use super::beside::Beside;
+use super::canon::Canon;
+use super::kept::Partial;
 use super::located::RowMark;
 use super::pace::Pace;
 use super::postgres_text as text;
 use super::shape::{ColumnShape, Form, Relation, Shape, View};
 use super::sums::{Sum, Sums};
-use super::{Engine, Seen};
+use super::{Engine, Keep, Seen};
 use crate::database::DatabaseError;
 use crate::database::postgres::{Reader, Server, quoted};
 
@@ -34,6 +37,8 @@ pub(super) struct Postgres {
     reader: Reader,
     /// Version and encoding.
     pub(super) engine: Engine,
+    /// The same as long as nothing is written; none while somebody writes.
+    pub(super) mark: Option<String>,
     tables: BTreeMap<String, (String, String)>,
     pace: Pace,
     pages_at_once: u64,
@@ -54,6 +59,7 @@ struct ColumnOf {
     declared: String,
     not_null: bool,
     base: String,
+    is_enum: bool,
     digits_fixed: bool,
 }
 
@@ -71,6 +77,7 @@ impl Postgres {
             );
             return Err(DatabaseError::System(why));
         }
+        let mark = reader.json(MARK, &[]).await?;
         let names = "select coalesce(json_agg(json_build_array(nspname, relname)), '[]')::text from pg_class c \
              join pg_namespace n on n.oid = relnamespace where relkind in ('r', 'p', 'f') and not relispartition \
              and nspname !~ '^pg_' and nspname <> 'information_schema'";
@@ -83,6 +90,7 @@ impl Postgres {
             at: server.at().to_owned(),
             reader,
             engine: Engine::Postgres { major, encoding },
+            mark,
             tables,
             pace,
             pages_at_once: 1024,
@@ -97,6 +105,11 @@ impl Postgres {
 
     pub(super) async fn close(self) {
         self.reader.close().await;
+    }
+
+    /// What the database has beside its tables.
+    pub(super) async fn beside(&mut self) -> Result<Beside, DatabaseError> {
+        self.reader.json(BESIDE, &[]).await
     }
 
     pub(super) async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
@@ -139,22 +152,29 @@ impl Postgres {
         }
     }
 
-    /// The sum of every part of the table.
+    /// The sum of every part of the table, going on from what was read of it before.
     pub(super) async fn sums(
         &mut self,
         view: &View,
+        mut partial: Partial,
         seen: Seen<'_>,
+        keep: Keep<'_>,
     ) -> Result<Sums, DatabaseError> {
         let asked = |from: &str, filter: &str| {
             grouped(&text::part(view), &text::row_hash(view), from, filter)
         };
-        let mut sums = Sums::new();
-        let mut add = |found: Vec<(i64, u64, String)>| {
+        let page = partial.next.and_then(|next| next.try_into().ok()).unwrap_or_default();
+        let begin = (partial.relation, page);
+        let mut add = |found: Vec<(i64, u64, String)>, (relation, page): (usize, u64)| {
             seen(found.iter().map(|it| it.1).sum());
-            merge(&mut sums, found)
+            merge(&mut partial.sums, found)?;
+            partial.relation = relation;
+            partial.next = Some(page.try_into().unwrap_or(i64::MAX));
+            keep(&partial);
+            Ok(())
         };
-        self.scan(view, asked, &mut add).await?;
-        Ok(sums)
+        self.scan(view, begin, asked, &mut add).await?;
+        Ok(partial.sums)
     }
 
     /// The sum of every cell of some parts.
@@ -173,7 +193,7 @@ impl Postgres {
             )
         };
         let mut sums = Sums::new();
-        let mut add = |found| merge(&mut sums, found);
+        let mut add = |found, _| merge(&mut sums, found);
         self.some(view, asked, &mut add).await?;
         Ok(sums)
     }
@@ -199,7 +219,7 @@ impl Postgres {
             )
         };
         let mut rows = Vec::new();
-        let mut add = |found: Vec<RowMark>| {
+        let mut add = |found: Vec<RowMark>, _| {
             rows.extend(found);
             Ok(())
         };
@@ -212,33 +232,34 @@ impl Postgres {
         &mut self,
         view: &View,
         asked: impl Fn(&str, &str) -> String,
-        add: &mut (dyn FnMut(T) -> Result<(), String> + Send),
+        add: &mut (dyn FnMut(T, (usize, u64)) -> Result<(), String> + Send),
     ) -> Result<(), DatabaseError> {
         if view.split.is_ranges() {
             let found = self.whole(&asked(&view.quoted, "true")).await?;
-            return add(found).map_err(|why| self.odd(&why));
+            return add(found, (0, 0)).map_err(|why| self.odd(&why));
         }
-        self.scan(view, asked, add).await
+        self.scan(view, (0, 0), asked, add).await
     }
 
     /// Asks for some pages at a time until the table has been read.
     async fn scan<T: DeserializeOwned>(
         &mut self,
         view: &View,
+        begin: (usize, u64),
         asked: impl Fn(&str, &str) -> String,
-        add: &mut (dyn FnMut(T) -> Result<(), String> + Send),
+        add: &mut (dyn FnMut(T, (usize, u64)) -> Result<(), String> + Send),
     ) -> Result<(), DatabaseError> {
         self.limit(self.pace.limit).await?;
-        for relation in &view.relations {
+        for (at, relation) in view.relations.iter().enumerate().skip(begin.0) {
             let from = format!("only {}", relation.quoted);
             let Some(pages) = relation.pages else {
                 self.limit(self.pace.limit.max(UNDIVIDED)).await?;
                 let found = self.whole(&asked(&from, "true")).await?;
-                add(found).map_err(|why| self.odd(&why))?;
+                add(found, (at + 1, 0)).map_err(|why| self.odd(&why))?;
                 self.limit(self.pace.limit).await?;
                 continue;
             };
-            let mut page = 0;
+            let mut page = if at == begin.0 { begin.1 } else { 0 };
             while page == 0 || page < pages {
                 let next = page.saturating_add(self.pages_at_once);
                 // The last one is open: no row may be passed over.
@@ -247,7 +268,7 @@ impl Postgres {
                 } else {
                     String::new()
                 };
-                let began = Instant::now();
+                let asked_at = Instant::now();
                 let answered =
                     self.ask(&asked(&from, &format!("t.ctid >= '({page},0)'{until}"))).await?;
                 let Some(found) = answered else {
@@ -258,10 +279,10 @@ impl Postgres {
                     self.limit(self.pace.limit).await?;
                     continue;
                 };
-                add(found).map_err(|why| self.odd(&why))?;
+                add(found, (at, next)).map_err(|why| self.odd(&why))?;
                 page = next;
-                self.pages_at_once = self.pace.next(self.pages_at_once, began.elapsed());
-                self.pace.rest(began.elapsed()).await;
+                self.pages_at_once = self.pace.next(self.pages_at_once, asked_at.elapsed());
+                self.pace.rest(asked_at.elapsed()).await;
             }
         }
         self.limit(self.pace.limit.max(UNDIVIDED)).await
@@ -358,8 +379,46 @@ fn column(found: ColumnOf) -> ColumnShape {
         "time" => Form::Sent("time_send"),
         _ => Form::Printed,
     };
-    ColumnShape { name: found.name, declared: found.declared, not_null: found.not_null, form }
+    let canon = Canon::of_postgres(&found.base, found.is_enum);
+    ColumnShape {
+        name: found.name,
+        declared: found.declared,
+        not_null: found.not_null,
+        form,
+        canon,
+    }
 }
+
+/// What names the rows that a snapshot sees. Every write takes a transaction id: as long as none is open and the next one is the
+/// same, no row of this server is another.
+const MARK: &str = "
+select coalesce(to_json(case when pg_snapshot_xmin(s) = pg_snapshot_xmax(s) then concat_ws(' ',
+  (select system_identifier from pg_control_system()), (select timeline_id from pg_control_checkpoint()),
+  inet_server_addr(), inet_server_port(), current_database(), pg_snapshot_xmax(s)) end)::text, 'null')
+from pg_current_snapshot() s";
+
+/// Everything beside tables. What an extension brings is not named by itself.
+const BESIDE: &str = "
+with own as (
+  select oid, nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'),
+brought as (select objid from pg_depend where deptype = 'e')
+select json_build_object(
+  'extensions', (select coalesce(json_agg(extname order by extname), '[]') from pg_extension where extname <> 'plpgsql'),
+  'types', (
+    select coalesce(json_object_agg('type ' || format_type(t.oid, null), case t.typtype
+      when 'e' then (select 'enum of ' || string_agg(enumlabel, ', ' order by enumsortorder) from pg_enum where enumtypid = t.oid)
+      else 'domain over ' || format_type(t.typbasetype, t.typtypmod) || case when t.typnotnull then ' not null' else '' end
+        || coalesce((select string_agg(' ' || pg_get_constraintdef(oid), '' order by conname) from pg_constraint where contypid = t.oid), '') end), '{}')
+    from pg_type t join own n on n.oid = t.typnamespace
+    where t.typtype in ('e', 'd') and t.oid not in (select objid from brought)),
+  'sequences', (
+    select coalesce(json_agg(json_build_object('name', s.oid::regclass::text, 'step', q.seqincrement,
+      'declared', format('%s from %s by %s between %s and %s%s', format_type(q.seqtypid, null), q.seqstart, q.seqincrement,
+        q.seqmin, q.seqmax, case when q.seqcycle then ' cycle' else '' end),
+      'last', pg_sequence_last_value(s.oid)) order by s.oid::regclass::text), '[]')
+    from pg_class s join pg_sequence q on q.seqrelid = s.oid join own n on n.oid = s.relnamespace
+    where s.relkind = 'S' and s.oid not in (select objid from brought))
+)::text";
 
 /// Everything about a table, `$1`. A column's base type is the one under its domains, and its name is `text` for the server's own
 /// types only: another schema may have a type of the same name.
@@ -377,7 +436,7 @@ select json_build_object(
   'kind', it.relkind,
   'columns', (
     select coalesce(json_agg(json_build_object(
-      'name', a.attname, 'not_null', a.attnotnull, 'digits_fixed', b.mod >= 0,
+      'name', a.attname, 'not_null', a.attnotnull, 'digits_fixed', b.mod >= 0, 'is_enum', t.typtype = 'e',
       'base', case when t.typnamespace = 'pg_catalog'::regnamespace then t.typname::text else '' end,
       'declared', format_type(a.atttypid, a.atttypmod)
         || case when a.attcollation <> y.typcollation then ' collate ' || a.attcollation::regcollation::text else '' end

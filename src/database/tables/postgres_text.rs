@@ -55,12 +55,13 @@ pub(super) fn list(numbers: &[i64]) -> String {
 
 /// Key and digests of a row, as [`super::located::RowMark`] reads them.
 pub(super) fn mark(view: &View) -> String {
-    let key = view.key.iter().map(|&at| format!("coalesce({}, '')", printed(&view.columns[at])));
+    let key =
+        view.key.iter().map(|&at| format!("coalesce({}, '')", printed(&view.columns[at], view.by)));
     let columns = view.columns.iter().map(|column| {
         format!(
             "case when t.{} is not null then {} end",
             quoted(&column.name),
-            text_hash(&printed(column))
+            text_hash(&printed(column, view.by))
         )
     });
     let array = |parts: Vec<String>| -> String {
@@ -72,8 +73,11 @@ pub(super) fn mark(view: &View) -> String {
     format!("jsonb_build_array({}, {})", array(key.collect()), array(columns.collect()))
 }
 
-/// A value as the server writes it out; NULL, or empty, for NULL.
-fn printed(column: &Asked) -> String {
+/// A value as text; NULL, or empty, for NULL.
+fn printed(column: &Asked, by: By) -> String {
+    if let (By::Canon, Some(canon)) = (by, column.canon) {
+        return canon.postgres(&column.name);
+    }
     let name = format!("t.{}", quoted(&column.name));
     match column.form {
         // A cast of `character(n)` to text would drop its blanks; the types here have no cast of their own.
@@ -91,9 +95,9 @@ fn hash(columns: &[&Asked], by: By, seed: i64) -> String {
         By::Own => {
             columns.iter().rev().fold(nulls(columns, seed), |seed, column| own(column, &seed))
         }
-        By::Text => {
+        By::Text | By::Canon => {
             let item = |column: &&Asked| {
-                let text = printed(column);
+                let text = printed(column, by);
                 let item = format!("length({text}) || ':' || {text}");
                 if column.nullable {
                     format!("case when t.{} is null then 'n' else {item} end", quoted(&column.name))

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::canon::Canon;
 use super::sums::Split;
 
 /// How the hash of a column's value is asked of its server. Every form tells apart whatever the server tells apart when it
@@ -43,6 +44,8 @@ pub(in crate::database) struct ColumnShape {
     pub(in crate::database) not_null: bool,
     /// See [`Form`].
     pub(in crate::database) form: Form,
+    /// What it is on another engine too, if anything.
+    pub(in crate::database) canon: Option<Canon>,
 }
 
 /// Where rows of a table lie: the table itself, or one of its partitions.
@@ -78,8 +81,10 @@ pub(in crate::database) struct Shape {
 pub(in crate::database) enum By {
     /// The server's own, 64 bits: the same engine, major version and encoding, and columns of the same types.
     Own,
-    /// The first 60 bits of MD5 over the values as text.
+    /// The first 60 bits of MD5 over the values as their server writes them out.
     Text,
+    /// The same over the one text that a value has on both engines.
+    Canon,
 }
 
 /// A column as it is read.
@@ -89,6 +94,8 @@ pub(in crate::database) struct Asked {
     pub(in crate::database) name: String,
     /// See [`Form`].
     pub(in crate::database) form: Form,
+    /// See [`Canon`].
+    pub(in crate::database) canon: Option<Canon>,
     /// Whether NULL may come on either side: both must write the same statement.
     pub(in crate::database) nullable: bool,
 }
@@ -121,8 +128,23 @@ impl View {
     }
 }
 
-/// Both sides of a table that can be read; `Err` says why not.
-pub(super) fn views(source: &Shape, target: &Shape, own: bool) -> Result<[View; 2], String> {
+/// How alike two servers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alike {
+    /// So much that a hash of their own is the same.
+    InHashes,
+    /// They write values out alike.
+    InTexts,
+    /// They are of two engines.
+    Not,
+}
+
+/// Both sides of a table that can be read, and the columns that can not be compared; `Err` says why none can.
+pub(super) fn views(
+    source: &Shape,
+    target: &Shape,
+    alike: Alike,
+) -> Result<([View; 2], Vec<String>), String> {
     if let Some(why) = source.unreadable.as_ref().or(target.unreadable.as_ref()) {
         return Err(why.clone());
     }
@@ -133,18 +155,31 @@ pub(super) fn views(source: &Shape, target: &Shape, own: bool) -> Result<[View; 
         return Err("the columns do not match".to_owned());
     }
     let there = |name: &str| target.columns.iter().find(|column| column.name == name);
-    let pairs: Vec<_> =
+    let mut pairs: Vec<_> =
         source.columns.iter().filter_map(|here| Some((here, there(&here.name)?))).collect();
-    let by = if own && pairs.iter().all(|(here, there)| here.form == there.form) {
-        By::Own
-    } else {
-        By::Text
+    let mut left_out = Vec::new();
+    if alike == Alike::Not {
+        pairs.retain(|(here, there)| {
+            let canons = here.canon.zip(there.canon);
+            let compared = canons.is_some_and(|(here, there)| here.meets(there));
+            if !compared {
+                left_out.push(format!("{} ({} and {})", here.name, here.declared, there.declared));
+            }
+            compared
+        });
+    }
+    let place = |name: &String| pairs.iter().position(|(here, _)| here.name == *name);
+    let Some(key) = source.key.iter().map(place).collect::<Option<Vec<usize>>>() else {
+        return Err(format!("its key has no text on both engines: {}", left_out.join(", ")));
     };
-    let key: Vec<usize> = source
-        .key
-        .iter()
-        .filter_map(|name| pairs.iter().position(|(here, _)| here.name == *name))
-        .collect();
+    if pairs.is_empty() {
+        return Err("no column of it has a text on both engines".to_owned());
+    }
+    let by = match alike {
+        Alike::InHashes if pairs.iter().all(|(here, there)| here.form == there.form) => By::Own,
+        Alike::InHashes | Alike::InTexts => By::Text,
+        Alike::Not => By::Canon,
+    };
     let view = |shape: &Shape, columns: Vec<&ColumnShape>| View {
         quoted: shape.quoted.clone(),
         relations: shape.relations.clone(),
@@ -154,6 +189,7 @@ pub(super) fn views(source: &Shape, target: &Shape, own: bool) -> Result<[View; 
             .map(|(column, (here, there))| Asked {
                 name: column.name.clone(),
                 form: column.form,
+                canon: column.canon,
                 nullable: !(here.not_null && there.not_null),
             })
             .collect(),
@@ -161,27 +197,36 @@ pub(super) fn views(source: &Shape, target: &Shape, own: bool) -> Result<[View; 
         by,
         split: Split::Hashed,
     };
-    let columns =
-        (pairs.iter().map(|pair| pair.0).collect(), pairs.iter().map(|pair| pair.1).collect());
-    Ok([view(source, columns.0), view(target, columns.1)])
+    let views = [
+        view(source, pairs.iter().map(|pair| pair.0).collect()),
+        view(target, pairs.iter().map(|pair| pair.1).collect()),
+    ];
+    Ok((views, left_out))
 }
 
-/// In what two declarations differ, one line each.
-pub(super) fn differences(source: &Shape, target: &Shape) -> Vec<String> {
+/// In what two declarations differ, one line each. Two engines have no types, indexes and constraints in common.
+pub(super) fn differences(source: &Shape, target: &Shape, alike: Alike) -> Vec<String> {
+    let same_engine = alike != Alike::Not;
     let told = |shape: &Shape| -> BTreeMap<String, String> {
         let columns = shape.columns.iter().map(|column| {
             let null = if column.not_null { " not null" } else { "" };
-            (format!("column {}", column.name), format!("{}{null}", column.declared))
+            let declared = if same_engine { column.declared.as_str() } else { "a column" };
+            let what = format!("{declared}{null}");
+            (format!("column {}", column.name), what)
         });
         let key = (!shape.key.is_empty()).then(|| ("primary key".to_owned(), shape.key.join(", ")));
-        let objects = shape.objects.iter().map(|(name, what)| (name.clone(), what.clone()));
+        let objects = shape
+            .objects
+            .iter()
+            .filter(|_| same_engine)
+            .map(|(name, what)| (name.clone(), what.clone()));
         columns.chain(key).chain(objects).collect()
     };
     let mut lines = unlike(&told(source), &told(target));
     let order = |shape: &Shape| -> Vec<String> {
         shape.columns.iter().map(|column| column.name.clone()).collect()
     };
-    if lines.is_empty() && order(source) != order(target) {
+    if same_engine && lines.is_empty() && order(source) != order(target) {
         lines.push("columns: in another order at the target".to_owned());
     }
     lines
@@ -216,6 +261,7 @@ mod tests {
             declared: (*declared).to_owned(),
             not_null: *not_null,
             form: *form,
+            canon: Some(Canon::Text),
         };
         Shape {
             quoted: "public.t".to_owned(),
@@ -234,11 +280,11 @@ mod tests {
     fn both_sides_are_asked_the_same_in_the_order_of_the_source() {
         let source = shape(&[ID, ("v", "text", true, Form::Text)], &["id"]);
         let target = shape(&[("v", "text", false, Form::Text), ID], &["id"]);
-        let [here, there] = views(&source, &target, true).expect("comparable");
+        let ([here, there], _) = views(&source, &target, Alike::InHashes).expect("comparable");
         assert_eq!((&here.columns, here.by), (&there.columns, By::Own));
         assert!(here.columns[1].nullable && !here.columns[0].nullable);
         assert_eq!(
-            differences(&source, &target),
+            differences(&source, &target, Alike::InHashes),
             ["column v: text not null at the source, text at the target"]
         );
     }
@@ -247,17 +293,30 @@ mod tests {
     fn another_type_is_compared_as_text_and_another_column_not_at_all() {
         let source = shape(&[ID], &["id"]);
         let wider = shape(&[("id", "integer", true, Form::Int4)], &["id"]);
-        assert_eq!(views(&source, &wider, true).expect("comparable")[0].by, By::Text);
-        assert_eq!(views(&source, &source, false).expect("comparable")[0].by, By::Text);
-        views(&source, &shape(&[ID, ("v", "text", true, Form::Text)], &["id"]), true)
+        assert_eq!(views(&source, &wider, Alike::InHashes).expect("comparable").0[0].by, By::Text);
+        assert_eq!(views(&source, &source, Alike::InTexts).expect("comparable").0[0].by, By::Text);
+        views(&source, &shape(&[ID, ("v", "text", true, Form::Text)], &["id"]), Alike::InHashes)
             .expect_err("a column more");
-        views(&source, &shape(&[ID], &[]), true).expect_err("no key");
+        views(&source, &shape(&[ID], &[]), Alike::InHashes).expect_err("no key");
     }
 
     #[test]
     fn order_alone_is_a_difference() {
         let (a, b) = (("a", "text", true, Form::Text), ("b", "text", true, Form::Text));
-        let lines = differences(&shape(&[a, b], &[]), &shape(&[b, a], &[]));
+        let lines = differences(&shape(&[a, b], &[]), &shape(&[b, a], &[]), Alike::InHashes);
         assert_eq!(lines, ["columns: in another order at the target"]);
+    }
+
+    #[test]
+    fn between_engines_what_has_no_text_is_left_out_and_said() {
+        let source = shape(&[ID, ("v", "double", true, Form::Float)], &["id"]);
+        let mut target = shape(&[("v", "double precision", true, Form::Float), ID], &["id"]);
+        target.columns[0].canon = None;
+        let ([here, _], left_out) = views(&source, &target, Alike::Not).expect("comparable");
+        assert_eq!((here.columns.len(), here.by), (1, By::Canon));
+        assert_eq!(left_out, ["v (double and double precision)"]);
+        assert!(differences(&source, &target, Alike::Not).is_empty());
+        target.columns[1].canon = None;
+        views(&source, &target, Alike::Not).expect_err("no key");
     }
 }

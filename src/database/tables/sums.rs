@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 /// Parts of a table, and cells of a part.
 pub(in crate::database) const PARTS: i64 = 1024;
 /// Below so many rows a range is not worth a question.
@@ -43,7 +45,8 @@ impl Split {
 }
 
 /// Rows, and the sum of their hashes. Sums, unlike exclusive or, also tell two equal rows from none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "(u64, String)", into = "(u64, String)")]
 pub(in crate::database) struct Sum {
     /// Rows.
     pub(in crate::database) rows: u64,
@@ -63,6 +66,20 @@ impl Split {
     /// Whether a part is found by an index.
     pub(in crate::database) const fn is_ranges(&self) -> bool {
         matches!(self, Self::Ranges { .. })
+    }
+}
+
+impl From<Sum> for (u64, String) {
+    fn from(sum: Sum) -> Self {
+        (sum.rows, sum.hash.to_string())
+    }
+}
+
+impl TryFrom<(u64, String)> for Sum {
+    type Error = std::num::ParseIntError;
+
+    fn try_from((rows, hash): (u64, String)) -> Result<Self, Self::Error> {
+        Ok(Self { rows, hash: hash.parse()? })
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use migrate::database::postgres::Server;
 use migrate::database::{
-    Comparison, DatabaseError, Depth, Pace, Side, TableVerdict, compare_servers, mysql,
+    Comparison, DatabaseError, Depth, Pace, Reached, Side, TableVerdict, Wanted, compare_servers,
+    mysql,
 };
 use migrate::diagnostic::redact::Secrets;
 use migrate::plan::SecretRef;
@@ -43,18 +45,35 @@ pub(super) async fn mariadb(endpoint: &str, password: &str) -> mysql::Server {
 
 /// Compares, every key shown.
 pub(super) async fn compare(
+    source: Side,
+    target: Side,
+    tables: &[&str],
+) -> Result<Comparison, DatabaseError> {
+    compare_until(source, target, tables, None, u64::MAX).await.0
+}
+
+/// The same, with what has been read kept, and cut off after so many rows. How many it read, too.
+pub(super) async fn compare_until(
     mut source: Side,
     mut target: Side,
     tables: &[&str],
-) -> Result<Comparison, DatabaseError> {
+    keep: Option<&Path>,
+    rows: u64,
+) -> (Result<Comparison, DatabaseError>, u64) {
     let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
     let depth = Depth { rows: 1000, keys: true };
+    let wanted = Wanted { tables: &tables, exclude: &[], depth, keep };
     let cancel = CancellationToken::new();
-    let compared =
-        compare_servers(&mut source, &mut target, (&tables, &[]), depth, &cancel, &|_| ()).await;
+    let read = AtomicU64::new(0);
+    let reached = |reached: Reached<'_>| {
+        if read.fetch_add(reached.rows, Ordering::Relaxed) + reached.rows >= rows {
+            cancel.cancel();
+        }
+    };
+    let compared = compare_servers(&mut source, &mut target, wanted, &cancel, &reached).await;
     source.close().await;
     target.close().await;
-    compared
+    (compared, read.into_inner())
 }
 
 pub(super) const PACE: Pace = Pace {

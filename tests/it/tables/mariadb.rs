@@ -2,7 +2,7 @@
 
 use migrate::database::{Comparison, DatabaseError, Pace, Side, TableVerdict};
 
-use super::changes::{PACE, compare, judge, lines, mariadb};
+use super::changes::{PACE, compare, compare_until, judge, lines, mariadb};
 use super::oracle::{Table, Type};
 use crate::generate::Dice;
 use crate::lab::cases;
@@ -251,4 +251,38 @@ fn what_can_not_be_compared_is_never_equal() {
     );
     let equal = lines(&found(&server, &["parent"], PACE).expect("compared"));
     assert!(equal.is_empty());
+}
+
+#[test]
+fn a_comparison_that_was_cut_off_goes_on_unless_something_was_written() {
+    let Some(server) = server("comparisons cut off on MariaDB") else { return };
+    for database in ["crm", "twin"] {
+        server.sql(database, LARGE);
+        server.sql(database, "analyze table `Or``ders`, by_text, heap, two");
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let keep = dir.path().join("step.tables.json");
+    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let until = |rows: u64| {
+        runtime.block_on(async {
+            let (source, target) =
+                (side(&server, "crm", small).await, side(&server, "twin", small).await);
+            compare_until(source.expect("open"), target.expect("open"), &[], Some(&keep), rows)
+                .await
+        })
+    };
+    let cut = || {
+        let (compared, _) = until(90_000);
+        assert!(matches!(compared, Err(DatabaseError::Cancelled)), "{compared:?}");
+    };
+    cut();
+    let (compared, read) = until(u64::MAX);
+    assert!(compared.expect("compared").all_equal());
+    assert!(read <= 80_000, "{read} rows were read again");
+    cut();
+    server.sql("twin", "update by_text set v = -v where v = 777");
+    let (compared, read) = until(u64::MAX);
+    assert_eq!(read, 160_000);
+    assert!(!compared.expect("compared").all_equal());
 }

@@ -155,8 +155,17 @@ impl Table {
 
     /// A row's values, as they stand in a statement.
     pub(super) fn values(&self, row: &Row) -> String {
+        self.values_as(row, &|of| of)
+    }
+
+    /// The same with other types that have as many values.
+    pub(super) fn values_as(
+        &self,
+        row: &Row,
+        other: &dyn Fn(&'static Type) -> &'static Type,
+    ) -> String {
         let key = self.key.iter().map(|(of, _)| *of);
-        let types = key.chain(self.columns.iter().map(|column| column.of));
+        let types = key.chain(self.columns.iter().map(|column| other(column.of)));
         let texts =
             types.zip(row).map(|(of, value)| value.map_or("NULL", |value| of.values[value]));
         format!("({})", texts.collect::<Vec<_>>().join(", "))

@@ -2,7 +2,7 @@
 
 use migrate::database::{Comparison, DatabaseError, Pace, Side, TableVerdict};
 
-use super::changes::{PACE, compare, judge, lines, postgres};
+use super::changes::{PACE, compare, compare_until, judge, lines, postgres};
 use super::oracle::{Table, Type};
 use crate::generate::Dice;
 use crate::lab::cases;
@@ -182,6 +182,10 @@ fn cluster(what: &str) -> Option<Cluster> {
     for database in ["crm", "twin", "latin"] {
         cluster.sql(database, KINDS);
     }
+    cluster.sql(
+        "crm",
+        "create type public.second as enum ('b'); create type public.first as enum ('a')",
+    );
     Some(cluster)
 }
 
@@ -421,4 +425,70 @@ fn what_can_not_be_compared_is_never_equal() {
         compare(source, side(&cluster, "twin", PACE).await?, &["hidden"]).await
     });
     assert!(matches!(refused, Err(DatabaseError::Refused { .. })), "{refused:?}");
+}
+
+#[test]
+fn what_is_beside_the_tables_is_compared_too() {
+    let Some(cluster) = cluster("what is beside tables on PostgreSQL") else { return };
+    let table = "create table t (id serial primary key, v public.mood); insert into t (v) values ('calm'), ('calm')";
+    cluster.sql("crm", &format!("{table}; create extension citext; create domain public.odd as int check (value % 2 = 1)"));
+    cluster.sql("twin", &format!("{table}; create extension pg_trgm; create domain public.odd as int; select setval('t_id_seq', 1)"));
+    let told = found(&cluster, "twin", &[], PACE).expect("compared");
+    assert_eq!(
+        told.beside,
+        [
+            "extension citext: missing at the target",
+            "type public.odd: domain over integer CHECK (((VALUE % 2) = 1)) at the source, domain over integer at the target",
+            "sequence public.t_id_seq: at 2 at the source, at 1 at the target",
+        ]
+    );
+    assert!(!told.all_equal());
+    let only_the_table = found(&cluster, "twin", &["t"], PACE).expect("compared");
+    assert!(only_the_table.all_equal(), "{only_the_table:?}");
+    cluster.sql("twin", "create extension citext; drop domain public.odd; create domain public.odd as int check (value % 2 = 1); select setval('t_id_seq', 1000)");
+    let told = found(&cluster, "twin", &[], PACE).expect("compared");
+    assert!(told.all_equal(), "{told:?}");
+}
+
+#[test]
+fn a_comparison_that_was_cut_off_goes_on_unless_something_was_written() {
+    let Some(cluster) = cluster("comparisons cut off on PostgreSQL") else { return };
+    for database in ["crm", "twin"] {
+        cluster.sql(database, LARGE);
+        cluster.sql(database, "vacuum (freeze)");
+    }
+    // It takes transaction ids of its own, at times of its own.
+    cluster.sql("crm", "alter system set autovacuum = off");
+    cluster.sql("crm", "select pg_reload_conf()");
+    let dir = tempfile::tempdir().expect("a folder");
+    let keep = dir.path().join("progress/step.tables.json");
+    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let until = |rows: u64| {
+        runtime.block_on(async {
+            let (source, target) =
+                (side(&cluster, "crm", small).await, side(&cluster, "twin", small).await);
+            compare_until(source.expect("open"), target.expect("open"), &[], Some(&keep), rows)
+                .await
+        })
+    };
+    let cut = |rows: u64| {
+        let (compared, read) = until(rows);
+        assert!(matches!(compared, Err(DatabaseError::Cancelled)), "{compared:?}");
+        assert!((rows..160_000).contains(&read), "{read}");
+    };
+    // Within the third table.
+    cut(90_000);
+    let (compared, read) = until(u64::MAX);
+    let compared = compared.expect("compared");
+    assert!(compared.all_equal() && compared.rows() == 80_000, "{compared:?}");
+    // What had been read is told once more as progress of the table it is of.
+    assert!(read <= 80_000, "{read} rows were read again");
+    assert!(!keep.exists());
+    // Something is written in between, and taken back: all is read again, and the change that is there is found.
+    cut(90_000);
+    cluster.sql("twin", "update by_uuid set v = -v where v = 777");
+    let (compared, read) = until(u64::MAX);
+    assert_eq!(read, 160_000);
+    assert!(!compared.expect("compared").all_equal());
 }
