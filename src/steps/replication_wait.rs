@@ -87,7 +87,7 @@ Looks at the lag every `poll` and ends when it has been at or under `max_lag` fo
 `stale_after` and without a gap between them.\n\n\
 - `items`: Azure Migrate replication items. The lag is the age of the last recovery point; a point in the future counts as no \
 lag. An item that is not replicating, in critical health or in need of a resynchronization is not ready.\n\
-- `resources`: ARM ids. A Site Recovery protected item trails by its `rpoInSeconds`; a task of the Database Migration Service \
+- `resources`: ARM ids. A Site Recovery protected item trails by its `rpoInSeconds`; a task of the Database Migration Service (which also moves MySQL to flexible servers) \
 and a migration of a PostgreSQL flexible server by the `latency` of their databases, once each waits for its cutover and has \
 applied all changes that came in; a link of a SQL managed instance by its send plus its redo lag. A replication that has failed \
 or ended is refused at once: waiting does not help.\n\
