@@ -180,8 +180,6 @@ fn traffic(az: &Az<'_>) {
     az.says(&format!("{endpoint} show {of} --query endpointStatus"), &["Enabled"]);
     az.ok(&format!("{endpoint} delete {of}"));
     az.ok(&format!("{profile} delete -g rg-crm -n new"));
-    let origins = "afd origin list -g rg-crm --profile-name fd-crm --origin-group-name web";
-    az.says(&format!("{origins} --query [].name"), &["source", "target"]);
 }
 
 fn private_names(az: &Az<'_>) {
