@@ -162,6 +162,27 @@ fn requests(nest: &Nest, plain: &Echo) -> Vec<Value> {
     steps
 }
 
+/// Gates of both services, each with one of the forty as its token, at the services' own places or at another.
+fn gates(nest: &Nest, server: Option<&str>) -> Vec<Value> {
+    let freeze = |index: usize| {
+        let token = json!({ "secret": name(index) });
+        let mut gates = json!([
+            { "github": { "repository": "contoso/crm", "token": token } },
+            { "azure-devops": { "project": "contoso/crm", "environment": index, "approvers": ["a"], "token": token } },
+        ]);
+        if let Some(server) = server {
+            gates[0]["github"]["server"] = json!(server);
+            gates[1]["azure-devops"]["server"] = json!(server);
+        }
+        // The second is asked first where the first would end the step.
+        if index % 2 == 1 {
+            gates.as_array_mut().expect("a list").reverse();
+        }
+        json!({ "id": format!("gate-{index}"), "uses": "freeze.begin", "with": { "gates": gates } })
+    };
+    (0..nest.canaries.len().min(40)).step_by(3).map(freeze).collect()
+}
+
 /// Messages to webhooks whose URLs are secrets: those among the forty, and one for each failure.
 fn messages(nest: &Nest) -> Vec<Value> {
     let hooks = nest.canaries.iter().enumerate().filter(|(_, it)| it.value.starts_with("http"));
@@ -205,7 +226,9 @@ fn in_doubt(nest: &Nest, plain: &Echo) -> String {
 fn children_requests_and_messages_say_nothing() {
     let plain = Echo::plain();
     let mut nest = Nest::new(with_webhooks(&plain), SMALL);
-    let steps = [children(&nest), requests(&nest, &plain), messages(&nest)].concat();
+    // Nobody listens there.
+    let gates = gates(&nest, Some("https://127.0.0.1:1"));
+    let steps = [children(&nest), requests(&nest, &plain), messages(&nest), gates].concat();
     let runbook = nest.runbook("canaries.yaml", &steps);
     nest.tell(&["run", &runbook, "--dry-run", "-vv"]);
     let ended = if strace::is_there() {
@@ -218,7 +241,7 @@ fn children_requests_and_messages_say_nothing() {
     };
     assert!(ended.stderr().contains("[secret]"), "nothing was hidden: {}", ended.said());
     let run = nest.run_id();
-    for step in ["request-403", "badly-spoken-0", "well-spoken-0"] {
+    for step in ["request-403", "badly-spoken-0", "well-spoken-0", "gate-0", "gate-3"] {
         let journal = nest.lab.journal().expect("a journal");
         assert!(
             journal.contains(&format!("\"step\":\"{step}\"")),
@@ -380,7 +403,13 @@ fn no_kind_says_anything_when_the_sandbox_fails() {
                 format!("{SMALL}faults: [{}]\n", faults.join(", ")).as_bytes(),
             );
             let secrets = format!("migrate: 1\nsecrets: {}\n", nest.secrets());
-            let text = kind.spec.example.replacen("migrate: 1\n", &secrets, 1);
+            let example = kind.spec.example;
+            let has_own = example.contains("\nsecrets:");
+            let text = if has_own {
+                example.to_owned()
+            } else {
+                example.replacen("migrate: 1\n", &secrets, 1)
+            };
             let path = nest.path().join("example.yaml");
             fs::write(&path, text).expect("a runbook");
             fs::copy("examples/steps/azure.deploy.json", nest.path().join("azure.deploy.json"))
@@ -392,6 +421,11 @@ fn no_kind_says_anything_when_the_sandbox_fails() {
             runs += 1;
         }
     }
+    nest.file("scenario.yaml", SMALL.as_bytes());
+    let scenario = nest.path().join("scenario.yaml").display().to_string();
+    let gates = nest.runbook("gates.yaml", &gates(&nest, None));
+    let closed = nest.tell(&["run", &gates, "--sandbox", "--yes", "--scenario", &scenario, "-vv"]);
+    assert!(closed.said().contains("close branches"), "no gate was closed: {}", closed.said());
     nest.look_at_files();
     println!("canaries, sandbox: {} kinds, {runs} runs", KINDS.len());
     nest.report("faults of the sandbox");
@@ -404,5 +438,8 @@ fn each_kind_that_takes_a_secret_is_tried() {
         schema.contains("\"secret\"") || schema.contains("secure_parameters")
     };
     let kinds: BTreeSet<_> = KINDS.iter().filter(takes).map(|kind| kind.spec.name).collect();
-    assert_eq!(kinds, BTreeSet::from(["azure.deploy", "exec", "http.request", "notify"]));
+    assert_eq!(
+        kinds,
+        BTreeSet::from(["azure.deploy", "exec", "freeze.begin", "http.request", "notify"])
+    );
 }

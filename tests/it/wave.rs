@@ -183,7 +183,7 @@ replication: [{ group: rg-crm, vault: vault-crm, item: crm-db, lag: [[0, 900], [
     let lab = Lab::new(&format!("{SMALL}{lag}"));
     let ended = lab.run("tests/it/runbooks/lag.yaml", &[]).expect(4);
     assert!(
-        ended.said().contains("lag of crm-db 120 s"),
+        ended.said().contains("lag of crm-db 120.0 s"),
         "the last reading is shown: {}",
         ended.said()
     );

@@ -44,6 +44,11 @@ impl Service {
                 .filter(|(key, _)| !matches!(key.as_str(), "targetResource" | "provisioningState"));
             let mut own: Map<String, Value> =
                 own.map(|(key, value)| (private_field(key), value.clone())).collect();
+            if let Some(soa) = own.get_mut("soaRecord").and_then(Value::as_object_mut)
+                && let Some(minimum) = soa.remove("minimumTTL")
+            {
+                soa.insert("minimumTtl".to_owned(), minimum);
+            }
             own.insert("isAutoRegistered".to_owned(), json!(false));
             shown["properties"] = Value::Object(own);
         }
