@@ -32,6 +32,7 @@ mod readme;
 mod rollback_matrix;
 mod rollbacks;
 mod runbooks;
+mod servers;
 mod signals;
 mod strace;
 mod survey;

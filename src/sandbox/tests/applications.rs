@@ -77,9 +77,7 @@ async fn an_outage_lasts_as_long_as_the_scenario_says() {
     let text = "outages: [{ path: crm@target/health, after_seconds: 3600, for_seconds: 3600 }]";
     let outages = Scenario::parse("test", text).expect("valid").outages;
     let scenario = Scenario { outages, ..small() };
-    let clock = Clock::skipping_from(scenario.start);
-    let mut busy = clock.busy();
-    let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
+    let (sandbox, clock, mut busy) = start_still(dir.path(), scenario).await;
     let mut statuses = Vec::new();
     for _ in 0..3 {
         let health = reqwest::Client::new()

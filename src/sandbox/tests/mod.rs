@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::scenario::Estate;
 use super::*;
+use crate::clock::Busy;
 
 pub(super) async fn start(dir: &Path) -> Sandbox {
     start_with(dir, small()).await
@@ -32,6 +33,14 @@ fn quiet() -> scenario::Writer {
 async fn start_with(dir: &Path, scenario: Scenario) -> Sandbox {
     let clock = Clock::skipping_from(Sandbox::opening_time(dir, &scenario).expect("a time"));
     Sandbox::start(dir, scenario, clock).await.expect("the sandbox starts")
+}
+
+/// A sandbox whose time the test moves, from the start of its scenario.
+async fn start_still(dir: &Path, scenario: Scenario) -> (Sandbox, Clock, Busy) {
+    let clock = Clock::skipping_from(scenario.start);
+    let busy = clock.busy();
+    let sandbox = Sandbox::start(dir, scenario, clock.clone()).await.expect("it starts");
+    (sandbox, clock, busy)
 }
 
 pub(super) struct Client {
@@ -212,9 +221,7 @@ drift:
 #[tokio::test]
 async fn lag_falls_with_the_sandboxs_time() {
     let dir = tempfile::tempdir().expect("a folder");
-    let scenario = small();
-    let clock = Clock::skipping_from(scenario.start);
-    let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
+    let (sandbox, clock, mut busy) = start_still(dir.path(), small()).await;
     let arm = Client::of(&sandbox).await;
     let vault = format!(
         "/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-crm/providers/Microsoft.RecoveryServices/vaults/vault-crm/replicationMigrationItems?api-version=2024-04-01"
@@ -229,7 +236,6 @@ async fn lag_falls_with_the_sandboxs_time() {
             .and_then(|text| text.parse().ok())
             .expect("a time");
         lags.push(clock.now().duration_since(received).as_secs());
-        let mut busy = clock.busy();
         clock.sleep(std::time::Duration::from_hours(1), &mut busy).await;
     }
     assert!(lags[0] > 800 && lags[1] <= 0, "{lags:?}");

@@ -46,10 +46,7 @@ fn template() -> Value {
 #[tokio::test]
 async fn a_deployment_runs_as_long_as_the_clock_says() {
     let dir = tempfile::tempdir().expect("a folder");
-    let scenario = small();
-    let clock = Clock::skipping_from(scenario.start);
-    let mut busy = clock.busy();
-    let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
+    let (sandbox, clock, mut busy) = start_still(dir.path(), small()).await;
     let arm = Client::of(&sandbox).await;
     let deployment = "/providers/Microsoft.Resources/deployments/wave";
     let what_if = at(&format!("{deployment}/whatIf"), "2021-04-01");

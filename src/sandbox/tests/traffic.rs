@@ -23,10 +23,7 @@ fn weight(weight: u32) -> Value {
 #[tokio::test]
 async fn an_endpoint_is_patched_without_an_etag_and_checked_before_it_is_online() {
     let dir = tempfile::tempdir().expect("a folder");
-    let scenario = small();
-    let clock = Clock::skipping_from(scenario.start);
-    let mut busy = clock.busy();
-    let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
+    let (sandbox, clock, mut busy) = start_still(dir.path(), small()).await;
     let arm = Client::of(&sandbox).await;
     let target = manager("crm/ExternalEndpoints/target");
     let (_, headers, before) =
@@ -86,10 +83,7 @@ async fn a_profile_is_made_with_its_endpoints_listed_and_deleted_with_them() {
 #[tokio::test]
 async fn an_origin_changes_by_a_long_running_operation_whose_status_is_at_operationresults() {
     let dir = tempfile::tempdir().expect("a folder");
-    let scenario = small();
-    let clock = Clock::skipping_from(scenario.start);
-    let mut busy = clock.busy();
-    let sandbox = Sandbox::start(dir.path(), scenario, clock.clone()).await.expect("it starts");
+    let (sandbox, clock, mut busy) = start_still(dir.path(), small()).await;
     let arm = Client::of(&sandbox).await;
     let target = origin("web/origins/target");
     let (status, headers, begun) =

@@ -4,10 +4,8 @@
 //! never PostgreSQL's own disk.
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -15,14 +13,13 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
 
+use crate::servers::{self, Account, Answering, PATIENCE, done};
+
 /// Who may do everything, and the password of every user.
 pub(crate) const ADMIN: &str = "admin";
 pub(crate) const PASSWORD: &str = "loopback-only-Xy7";
 /// As whom this program works.
 pub(crate) const TOOL: &str = "migrate";
-/// How long a server may take to do what a test waits for.
-const PATIENCE: Duration = Duration::from_mins(1);
-
 const CONFIG: &str = "
 listen_addresses = '127.0.0.1'
 wal_level = logical
@@ -46,69 +43,33 @@ pub(crate) fn programs(what: &str) -> Option<PathBuf> {
     found.sort();
     let missing = match found.last() {
         None => "PostgreSQL is not installed",
-        Some(_) if is_root() && user_id().is_none() => "there is no user postgres",
+        Some(_) if ACCOUNT.is_missing() => "there is no user postgres",
         Some(_) => return found.pop(),
     };
     println!("SKIPPED: {what}: {missing}");
     None
 }
 
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
+const ACCOUNT: Account = Account("postgres");
 
-/// Whom the servers belong to, when this is root.
-fn user_id() -> Option<u32> {
-    let users = fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| line.starts_with("postgres:"))?;
-    line.split(':').nth(2)?.parse().ok()
-}
-
-/// A program of the servers' user that dies with whoever started it.
+/// A program of the servers' account that knows the password.
 fn command(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]);
-    if is_root() {
-        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-    }
-    command.arg(program).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-    command.env_clear().env("PGPASSWORD", PASSWORD).env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+    let mut command = ACCOUNT.command(program);
+    command.env("PGPASSWORD", PASSWORD);
     command
 }
 
-fn give(path: &Path) {
-    if let Some(user) = user_id().filter(|_| is_root()) {
-        std::os::unix::fs::chown(path, Some(user), None).expect("root may");
-    }
-}
-
-fn done(mut command: Command) {
-    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().expect("it starts");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// The data folder that is copied, made by whoever comes first.
 fn prepared(programs: &Path) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let version = programs.parent().and_then(Path::file_name).expect("a version").to_string_lossy();
-    let data = folder.join(format!("postgres-{version}"));
-    let lock = fs::File::create(folder.join("postgres.lock")).expect("a file");
-    lock.lock().expect("a lock");
-    if !data.exists() {
-        let making = folder.join("postgres-making");
-        let _ = fs::remove_dir_all(&making);
-        fs::create_dir(&making).expect("a folder");
-        give(&making);
-        let password = folder.join("postgres-password");
+    ACCOUNT.prepared(&format!("postgres-{version}"), |making| {
+        let password = making.with_extension("password");
         fs::write(&password, PASSWORD).expect("a file");
-        give(&password);
+        ACCOUNT.give(&password);
         let mut initdb = command(&programs.join("initdb"));
-        initdb.arg("-D").arg(&making).arg("--pwfile").arg(&password);
+        initdb.arg("-D").arg(making).arg("--pwfile").arg(&password);
         initdb.args(["-A", "scram-sha-256", "-U", ADMIN, "-E", "UTF8", "--locale=C", "--no-sync"]);
         done(initdb);
-        fs::rename(&making, &data).expect("renamed");
-    }
-    data
+    })
 }
 
 /// A server that runs until it is dropped.
@@ -134,9 +95,7 @@ impl Cluster {
     pub(crate) fn start(what: &str) -> Option<Self> {
         let programs = programs(what)?;
         let cluster = Self::of(&programs, |data| {
-            let mut copy = Command::new("cp");
-            copy.args(["-a", "--reflink=auto"]).arg(prepared(&programs)).arg(data);
-            done(copy);
+            servers::copy(&prepared(&programs), data);
         });
         cluster.sql("postgres", "create database crm");
         cluster
@@ -167,42 +126,14 @@ impl Cluster {
 
     /// On another port where somebody took the first.
     fn of(programs: &Path, fill: impl Fn(&Path)) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-        give(dir.path());
+        let dir = ACCOUNT.folder();
         fill(&dir.path().join("data"));
-        for _ in 0..20 {
-            let port = TcpListener::bind("127.0.0.1:0")
-                .and_then(|it| it.local_addr())
-                .expect("a free port")
-                .port();
-            let mut process = launch(programs, dir.path(), port);
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            let began = Instant::now();
-            while process.try_wait().expect("it is ours").is_none() && began.elapsed() < PATIENCE {
-                if let Ok(session) = runtime.block_on(options(port, "postgres", ADMIN).connect()) {
-                    let session = Mutex::new(Some(("postgres".to_owned(), session)));
-                    return Self {
-                        port,
-                        programs: programs.to_owned(),
-                        dir,
-                        process,
-                        runtime,
-                        session,
-                    };
-                }
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        panic!(
-            "no server starts: {}",
-            fs::read_to_string(dir.path().join("log")).unwrap_or_default()
-        )
+        let launch = |port| launch(programs, dir.path(), port);
+        let connect = async |port| options(port, "postgres", ADMIN).connect().await;
+        let Answering { port, process, runtime, session } =
+            servers::answering(dir.path(), launch, connect);
+        let session = Mutex::new(Some(("postgres".to_owned(), session)));
+        Self { port, programs: programs.to_owned(), dir, process, runtime, session }
     }
 
     /// Stops it as a crash would, and starts it again on the same port.
@@ -312,14 +243,13 @@ impl Cluster {
 }
 
 fn launch(programs: &Path, dir: &Path, port: u16) -> Child {
-    let log = fs::File::options().create(true).append(true).open(dir.join("log")).expect("a file");
     let settings =
         format!("{CONFIG}port = {port}\nunix_socket_directories = '{}'\n", dir.display());
     let config = dir.join("data/postgresql.conf");
     fs::write(&config, settings).expect("a file");
-    give(&config);
+    ACCOUNT.give(&config);
     let mut server = command(&programs.join("postgres"));
-    server.arg("-D").arg(dir.join("data")).stderr(log);
+    server.arg("-D").arg(dir.join("data")).stderr(servers::log(dir));
     server.spawn().expect("setpriv is part of util-linux")
 }
 
