@@ -15,6 +15,7 @@ mod values;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use migrate::steps::{KINDS, Kind};
 use serde_json::{Map, Value, json};
@@ -372,6 +373,36 @@ fn what_azure_quotes_is_not_repeated() {
         }
     }
     nest.report("Azure's answers");
+}
+
+/// A CLI that tells everything it was given, and gives no token.
+const TELLTALE: &str = r#"#!/bin/sh
+{ echo "$0 $*"; env; } > "$(dirname "$0")/told"
+env >&2
+exit 1
+"#;
+
+#[test]
+fn the_azure_cli_is_given_no_secret() {
+    let mut nest = Nest::new(canaries("http://127.0.0.1:1"), SMALL);
+    let dir = nest.path().join("told");
+    fs::create_dir(&dir).expect("a folder");
+    fs::write(dir.join("az"), TELLTALE).expect("a script");
+    fs::set_permissions(dir.join("az"), fs::Permissions::from_mode(0o755)).expect("a script");
+    let azure = Echo::azure(Manner::Status(403), "unused");
+    let kind = KINDS.iter().find(|kind| kind.spec.name == "azure.deploy").expect("a kind");
+    let runbook = elsewhere(&nest, kind, &azure, "azure-cli").expect("it talks to Azure");
+    let path = std::env::var("PATH").expect("a path");
+    let path = format!("{}:{path}", dir.display());
+    nest.tell_with(
+        &[("PATH", &path), ("SYSTEM_ACCESSTOKEN", &nest.canaries[1].value.clone())],
+        &["run", &runbook, "-vv"],
+    );
+    let told = fs::read_to_string(dir.join("told")).expect("it was started");
+    assert!(told.contains("account get-access-token") && told.contains("HOME="), "{told}");
+    nest.search.folder("told", &dir);
+    nest.look_at_files();
+    nest.report("the Azure CLI");
 }
 
 /// What the sandbox can do to a request.

@@ -5,6 +5,7 @@
 //! stay inside the credential; no report, error or `Debug` shows them.
 
 mod assertion;
+mod cli;
 mod known;
 mod settings;
 #[cfg(test)]
@@ -38,6 +39,9 @@ use crate::diagnostic::redact::Secrets;
 
 /// A machine outside Azure has no metadata service; the probe for it must not hold the run.
 const METADATA_PROBE: Duration = Duration::from_secs(3);
+
+/// What Azure Pipelines hands to a job that maps it.
+const PIPELINE_TOKEN: &str = "SYSTEM_ACCESSTOKEN";
 
 /// A way to get a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,7 +220,7 @@ impl Origin<'_> {
                     environment("AZURESUBSCRIPTION_TENANT_ID")?,
                     environment("AZURESUBSCRIPTION_CLIENT_ID")?,
                     &environment("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID")?,
-                    self.known_environment("SYSTEM_ACCESSTOKEN")?,
+                    self.known_environment(PIPELINE_TOKEN)?,
                     Some(options),
                 )?
             }
@@ -231,10 +235,17 @@ impl Origin<'_> {
             CredentialKind::AzureCli | CredentialKind::ServicePrincipal => {
                 AzureCliCredential::new(Some(AzureCliCredentialOptions {
                     subscription: Some(self.subscription.to_owned()),
+                    executor: Some(Arc::new(self.scrubbed())),
                     ..AzureCliCredentialOptions::default()
                 }))?
             }
         })
+    }
+
+    fn scrubbed(&self) -> cli::Scrubbed {
+        let mut without: Vec<_> = self.secrets.variables().map(str::to_owned).collect();
+        without.push(PIPELINE_TOKEN.to_owned());
+        cli::Scrubbed { without }
     }
 
     /// A variable whose value is a secret.

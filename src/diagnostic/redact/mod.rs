@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 
+use crate::crash;
 use crate::plan::SecretRef;
 use known::Known;
 use parts::parts;
@@ -128,14 +129,11 @@ impl Secrets {
     }
 
     /// The environment variables that hold secrets.
-    fn variables(&self) -> Vec<&str> {
-        let mut variables = Vec::new();
-        for reference in self.references.values() {
-            if let SecretRef::Env(variable) = reference {
-                variables.push(variable.as_str());
-            }
-        }
-        variables
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.references.values().filter_map(|reference| match reference {
+            SecretRef::Env(variable) => Some(variable.as_str()),
+            _ => None,
+        })
     }
 
     async fn resolve(&self, reference: &SecretRef) -> Result<SecretString, String> {
@@ -148,7 +146,7 @@ impl Secrets {
                     .await
                     .map_err(|error| format!("file {} can not be read: {error}", path.display()))?
             }
-            SecretRef::Command(argv) => printed_by(argv, &self.variables()).await?,
+            SecretRef::Command(argv) => printed_by(argv, self.variables()).await?,
             SecretRef::KeyVault(url) => {
                 let vault = self.vault.get();
                 let vault = vault.ok_or("a Key Vault needs an `azure` section")?;
@@ -162,7 +160,10 @@ impl Secrets {
 
 /// Standard output of a command; its standard error is not shown, it may quote the secret. It gets the environment but
 /// for what holds other secrets.
-async fn printed_by(argv: &[String], without: &[&str]) -> Result<String, String> {
+async fn printed_by(
+    argv: &[String],
+    without: impl Iterator<Item = &str>,
+) -> Result<String, String> {
     let [program, arguments @ ..] = argv else {
         return Err("`command` is an empty list".to_owned());
     };
@@ -170,6 +171,7 @@ async fn printed_by(argv: &[String], without: &[&str]) -> Result<String, String>
     for variable in without {
         command.env_remove(variable);
     }
+    let call = crash::call(|| format!("start {program}"));
     let child = command
         .args(arguments)
         .stdin(Stdio::null())
@@ -180,6 +182,7 @@ async fn printed_by(argv: &[String], without: &[&str]) -> Result<String, String>
         .await
         .map_err(|_| format!("`{program}` printed nothing within {} s", COMMAND_LIMIT.as_secs()))?
         .map_err(|error| format!("`{program}` can not be started: {error}"))?;
+    call.made();
     if !output.status.success() {
         return Err(format!("`{program}` ended with {}", output.status));
     }

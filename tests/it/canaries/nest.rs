@@ -86,6 +86,11 @@ impl Nest {
 
     /// Runs the program, for ten seconds at most, and looks at what it says.
     pub(crate) fn tell(&mut self, arguments: &[&str]) -> Ended {
+        self.tell_with(&[], arguments)
+    }
+
+    /// The same with more variables.
+    pub(crate) fn tell_with(&mut self, more: &[(&str, &str)], arguments: &[&str]) -> Ended {
         let plain = self.lab.command(arguments);
         let mut command = Command::new("timeout");
         command.args(["--signal=TERM", "10"]).arg(plain.get_program()).args(plain.get_args());
@@ -94,6 +99,7 @@ impl Nest {
             command.env(name, value.unwrap_or_default());
         }
         self.lend(&mut command);
+        command.envs(more.iter().copied());
         let output = command.output().expect("the program starts");
         self.ended(&arguments.join(" "), output)
     }
