@@ -31,8 +31,8 @@ pub enum Boundary {
     /// A journal record. Before it: everything that follows from the records of earlier syncs may have happened, and
     /// nothing of its own batch is on disk. After it: it is durable, and nothing has followed from it.
     Record,
-    /// An outside call: a request that reached the sandbox, a child process, a file that a bulk copy puts in place or
-    /// deletes.
+    /// An outside call: a request that reached the sandbox, a question to a name server, a child process, a file that a
+    /// bulk copy puts in place or deletes.
     Call,
 }
 

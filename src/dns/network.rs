@@ -15,8 +15,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::http::HttpClient;
-use super::query::{Mode, QueryError, Reply, ask};
+use super::query::{Mode, QueryError, Reply, Waits, ask, exchange};
 use super::record::{Name, Rdata, name};
+use crate::crash;
 use crate::plan::ServerAddress;
 
 /// Time for a TCP connection.
@@ -147,13 +148,17 @@ impl Network {
 
     /// Connects to a host, on the mapped port where it is a default port. Tries every address in turn.
     pub async fn tcp_connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+        let call = crash::call(|| format!("connect {host}:{port}"));
         let port = self.port(port);
         let addresses = self.lookup(host).await.map_err(io::Error::other)?;
         let mut last = io::Error::other("no address");
         for address in addresses {
             let connecting = TcpStream::connect((address, port));
             match tokio::time::timeout(CONNECT_WAIT, connecting).await {
-                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Ok(stream)) => {
+                    call.made();
+                    return Ok(stream);
+                }
                 Ok(Err(error)) => last = error,
                 Err(_elapsed) => last = io::ErrorKind::TimedOut.into(),
             }
@@ -201,7 +206,7 @@ async fn chase(
 ) -> Result<Result<Vec<IpAddr>, Rcode>, QueryError> {
     let mut at = name.clone();
     for _ in 0..ALIASES_MAX {
-        let reply = ask(resolver, &at, rtype, Mode::Recursive).await?;
+        let reply = exchange(resolver, &at, rtype, Mode::Recursive, Waits::default()).await?;
         if reply.rcode != Rcode::NOERROR {
             return Ok(Err(reply.rcode));
         }

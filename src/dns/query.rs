@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::record::{Name, Rdata};
+use crate::crash;
 
 /// What fits into one unfragmented packet on nearly every path (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
@@ -111,6 +112,20 @@ pub async fn ask(
 
 /// The same, in a time of the caller's.
 pub async fn ask_within(
+    server: SocketAddr,
+    name: &Name,
+    rtype: Rtype,
+    mode: Mode,
+    waits: Waits,
+) -> Result<Reply, QueryError> {
+    let call = crash::call(|| format!("ask {server} for {rtype} of {name}"));
+    let reply = exchange(server, name, rtype, mode, waits).await?;
+    call.made();
+    Ok(reply)
+}
+
+/// The same where it is a part of another call: the address of a host that a request goes to.
+pub(super) async fn exchange(
     server: SocketAddr,
     name: &Name,
     rtype: Rtype,

@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use super::gate::Reading;
 use crate::clock::age;
+use crate::crash;
 
 /// Real time for one run of the command.
 const WAIT: Duration = Duration::from_secs(30);
@@ -40,6 +41,7 @@ pub(super) async fn read(argv: &[String], folder: &std::path::Path, now: Timesta
 
 async fn run(argv: &[String], folder: &std::path::Path) -> Result<String, String> {
     let kept = ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+    let call = crash::call(|| format!("start {}", argv[0]));
     let mut child = Command::new(&argv[0])
         .args(&argv[1..])
         .current_dir(folder)
@@ -56,6 +58,7 @@ async fn run(argv: &[String], folder: &std::path::Path) -> Result<String, String
     let read = stdout.take(OUTPUT_MAX).read_to_end(&mut output).await;
     read.map_err(|error| format!("could not be read: {error}"))?;
     let status = child.wait().await.map_err(|error| format!("was lost: {error}"))?;
+    call.made();
     if !status.success() {
         return Err(format!("failed with {status}"));
     }
