@@ -2,7 +2,7 @@
 
 use migrate::database::{Comparison, Side, TableVerdict};
 
-use super::changes::{PACE, compare, judge, mariadb, postgres};
+use super::changes::{self, PACE, judge, mariadb, postgres};
 use super::oracle::{Table, Type};
 use crate::generate::Dice;
 use crate::lab::cases;
@@ -106,14 +106,12 @@ fn statements(table: &Table, postgres: bool) -> String {
 }
 
 fn found(source: &Maria, target: &Cluster, tables: &[&str]) -> Comparison {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let here = mariadb(&source.system("crm"), mariadb::PASSWORD).await;
-        let text = format!("host=127.0.0.1 port={} dbname=crm user={ADMIN}", target.port);
-        let there = postgres(&text, postgres::cluster::PASSWORD).await;
-        let (here, there) = (Side::mysql(&here, PACE).await, Side::postgres(&there, PACE).await);
-        compare(here.expect("MariaDB"), there.expect("PostgreSQL"), tables).await.expect("compared")
-    })
+    let text = format!("host=127.0.0.1 port={} dbname=crm user={ADMIN}", target.port);
+    let here =
+        async { Side::mysql(&mariadb(&source.system("crm"), mariadb::PASSWORD).await, PACE).await };
+    let there =
+        async { Side::postgres(&postgres(&text, postgres::cluster::PASSWORD).await, PACE).await };
+    changes::found(here, there, tables).expect("compared")
 }
 
 fn servers(what: &str) -> Option<(Maria, Cluster)> {

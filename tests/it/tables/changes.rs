@@ -52,6 +52,16 @@ pub(super) async fn compare(
     compare_until(source, target, tables, None, u64::MAX).await.0
 }
 
+/// The same, from sides that are still to be opened.
+pub(super) fn found(
+    source: impl Future<Output = Result<Side, DatabaseError>>,
+    target: impl Future<Output = Result<Side, DatabaseError>>,
+    tables: &[&str],
+) -> Result<Comparison, DatabaseError> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async { compare(source.await?, target.await?, tables).await })
+}
+
 /// The same, with what has been read kept, and cut off after so many rows. How many it read, too.
 pub(super) async fn compare_until(
     mut source: Side,
@@ -75,6 +85,44 @@ pub(super) async fn compare_until(
     target.close().await;
     (compared, read.into_inner())
 }
+
+/// A comparison of two databases of 80,000 rows each is cut off and goes on; not after `write`, which changes one of them.
+pub(super) fn goes_on_unless_written(
+    sides: impl AsyncFn() -> Result<(Side, Side), DatabaseError>,
+    write: impl FnOnce(),
+) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let keep = dir.path().join("progress/step.tables.json");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let until = |rows: u64| {
+        runtime.block_on(async {
+            let (source, target) = sides().await.expect("open");
+            compare_until(source, target, &[], Some(&keep), rows).await
+        })
+    };
+    // Within the third table.
+    let cut = || {
+        let (compared, read) = until(90_000);
+        assert!(matches!(compared, Err(DatabaseError::Cancelled)), "{compared:?}");
+        assert!((90_000..160_000).contains(&read), "{read}");
+    };
+    cut();
+    let (compared, read) = until(u64::MAX);
+    let compared = compared.expect("compared");
+    assert!(compared.all_equal() && compared.rows() == 80_000, "{compared:?}");
+    // What had been read is told once more as progress of the table it is of.
+    assert!(read <= 80_000, "{read} rows were read again");
+    assert!(!keep.exists());
+    // All is read again, and the change is found.
+    cut();
+    write();
+    let (compared, read) = until(u64::MAX);
+    assert_eq!(read, 160_000);
+    assert!(!compared.expect("compared").all_equal());
+}
+
+/// So slow that no statement keeps to it: ranges shrink to the least and grow no more.
+pub(super) const CRAWL: Pace = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
 
 pub(super) const PACE: Pace = Pace {
     aim: std::time::Duration::from_millis(200),

@@ -2,7 +2,7 @@
 
 use migrate::database::{Comparison, DatabaseError, Pace, Side, TableVerdict};
 
-use super::changes::{PACE, compare, compare_until, judge, lines, mariadb};
+use super::changes::{self, CRAWL, PACE, goes_on_unless_written, judge, lines, mariadb};
 use super::oracle::{Table, Type};
 use crate::generate::Dice;
 use crate::lab::cases;
@@ -110,12 +110,7 @@ async fn side(server: &Maria, database: &str, pace: Pace) -> Result<Side, Databa
 }
 
 fn found(server: &Maria, tables: &[&str], pace: Pace) -> Result<Comparison, DatabaseError> {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let (source, target) =
-            (side(server, "crm", pace).await?, side(server, "twin", pace).await?);
-        compare(source, target, tables).await
-    })
+    changes::found(side(server, "crm", pace), side(server, "twin", pace), tables)
 }
 
 fn quoted(name: &str) -> String {
@@ -175,8 +170,7 @@ fn one_change_among_many_rows_is_named() {
         server.sql(database, LARGE);
         server.sql(database, "analyze table `Or``ders`, by_text, heap, two");
     }
-    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
-    for pace in [PACE, small] {
+    for pace in [PACE, CRAWL] {
         let equal = found(&server, &["Or`ders", "by_text", "heap", "two"], pace).expect("compared");
         assert!(equal.all_equal(), "{equal:?}");
         assert_eq!(equal.rows(), 80_000);
@@ -260,29 +254,10 @@ fn a_comparison_that_was_cut_off_goes_on_unless_something_was_written() {
         server.sql(database, LARGE);
         server.sql(database, "analyze table `Or``ders`, by_text, heap, two");
     }
-    let dir = tempfile::tempdir().expect("a folder");
-    let keep = dir.path().join("step.tables.json");
-    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let until = |rows: u64| {
-        runtime.block_on(async {
-            let (source, target) =
-                (side(&server, "crm", small).await, side(&server, "twin", small).await);
-            compare_until(source.expect("open"), target.expect("open"), &[], Some(&keep), rows)
-                .await
-        })
-    };
-    let cut = || {
-        let (compared, _) = until(90_000);
-        assert!(matches!(compared, Err(DatabaseError::Cancelled)), "{compared:?}");
-    };
-    cut();
-    let (compared, read) = until(u64::MAX);
-    assert!(compared.expect("compared").all_equal());
-    assert!(read <= 80_000, "{read} rows were read again");
-    cut();
-    server.sql("twin", "update by_text set v = -v where v = 777");
-    let (compared, read) = until(u64::MAX);
-    assert_eq!(read, 160_000);
-    assert!(!compared.expect("compared").all_equal());
+    goes_on_unless_written(
+        async || Ok((side(&server, "crm", CRAWL).await?, side(&server, "twin", CRAWL).await?)),
+        || {
+            server.sql("twin", "update by_text set v = -v where v = 777");
+        },
+    );
 }

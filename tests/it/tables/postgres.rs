@@ -2,7 +2,7 @@
 
 use migrate::database::{Comparison, DatabaseError, Pace, Side, TableVerdict};
 
-use super::changes::{PACE, compare, compare_until, judge, lines, postgres};
+use super::changes::{self, CRAWL, PACE, goes_on_unless_written, judge, lines, postgres};
 use super::oracle::{Table, Type};
 use crate::generate::Dice;
 use crate::lab::cases;
@@ -203,12 +203,7 @@ fn found(
     tables: &[&str],
     pace: Pace,
 ) -> Result<Comparison, DatabaseError> {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let (source, target) =
-            (side(cluster, "crm", pace).await?, side(cluster, target, pace).await?);
-        compare(source, target, tables).await
-    })
+    changes::found(side(cluster, "crm", pace), side(cluster, target, pace), tables)
 }
 
 fn quoted(name: &str) -> String {
@@ -295,9 +290,7 @@ fn one_change_among_many_rows_is_named() {
     let Some(cluster) = cluster("large tables on PostgreSQL") else { return };
     cluster.sql("crm", LARGE);
     cluster.sql("twin", LARGE);
-    // So slow that no statement keeps to it: ranges shrink to a page and grow no more.
-    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
-    for pace in [PACE, small] {
+    for pace in [PACE, CRAWL] {
         let equal = found(&cluster, "twin", &[], pace).expect("compared");
         assert!(equal.all_equal(), "{equal:?}");
         assert_eq!(equal.rows(), 80_000);
@@ -419,11 +412,8 @@ fn what_can_not_be_compared_is_never_equal() {
     assert!(matches!(absent.tables[0].verdict, TableVerdict::NotCompared(_)));
     // Row security would hide rows from this user; that is an error, not a smaller table.
     let poor = format!("host=127.0.0.1 port={} dbname=crm user=poor", cluster.port);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let refused = runtime.block_on(async {
-        let source = Side::postgres(&postgres(&poor, PASSWORD).await, PACE).await?;
-        compare(source, side(&cluster, "twin", PACE).await?, &["hidden"]).await
-    });
+    let hidden = async { Side::postgres(&postgres(&poor, PASSWORD).await, PACE).await };
+    let refused = changes::found(hidden, side(&cluster, "twin", PACE), &["hidden"]);
     assert!(matches!(refused, Err(DatabaseError::Refused { .. })), "{refused:?}");
 }
 
@@ -460,35 +450,10 @@ fn a_comparison_that_was_cut_off_goes_on_unless_something_was_written() {
     // It takes transaction ids of its own, at times of its own.
     cluster.sql("crm", "alter system set autovacuum = off");
     cluster.sql("crm", "select pg_reload_conf()");
-    let dir = tempfile::tempdir().expect("a folder");
-    let keep = dir.path().join("progress/step.tables.json");
-    let small = Pace { aim: std::time::Duration::from_nanos(1), ..PACE };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let until = |rows: u64| {
-        runtime.block_on(async {
-            let (source, target) =
-                (side(&cluster, "crm", small).await, side(&cluster, "twin", small).await);
-            compare_until(source.expect("open"), target.expect("open"), &[], Some(&keep), rows)
-                .await
-        })
-    };
-    let cut = |rows: u64| {
-        let (compared, read) = until(rows);
-        assert!(matches!(compared, Err(DatabaseError::Cancelled)), "{compared:?}");
-        assert!((rows..160_000).contains(&read), "{read}");
-    };
-    // Within the third table.
-    cut(90_000);
-    let (compared, read) = until(u64::MAX);
-    let compared = compared.expect("compared");
-    assert!(compared.all_equal() && compared.rows() == 80_000, "{compared:?}");
-    // What had been read is told once more as progress of the table it is of.
-    assert!(read <= 80_000, "{read} rows were read again");
-    assert!(!keep.exists());
-    // Something is written in between, and taken back: all is read again, and the change that is there is found.
-    cut(90_000);
-    cluster.sql("twin", "update by_uuid set v = -v where v = 777");
-    let (compared, read) = until(u64::MAX);
-    assert_eq!(read, 160_000);
-    assert!(!compared.expect("compared").all_equal());
+    goes_on_unless_written(
+        async || Ok((side(&cluster, "crm", CRAWL).await?, side(&cluster, "twin", CRAWL).await?)),
+        || {
+            cluster.sql("twin", "update by_uuid set v = -v where v = 777");
+        },
+    );
 }
