@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -114,12 +114,12 @@ pub(crate) fn traced(
     let (stdout, stderr) = (running.stdout().into_bytes(), running.stderr().into_bytes());
     let status = ended.unwrap_or_else(|| panic!("it does not end: {}", running.said()));
     let text = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let calls = calls(&text.unwrap_or_default(), &lab.run_dirs(), injection);
+    let calls = calls(&text.unwrap_or_default(), lab.path(), &lab.run_dirs(), injection);
     (Ended(Output { status, stdout, stderr }), calls)
 }
 
 /// The calls of a log, in order.
-fn calls(log: &str, runs: &[PathBuf], injection: Option<&Injection>) -> Vec<Call> {
+fn calls(log: &str, base: &Path, runs: &[PathBuf], injection: Option<&Injection>) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut counts = BTreeMap::new();
     for line in log.lines() {
@@ -142,14 +142,15 @@ fn calls(log: &str, runs: &[PathBuf], injection: Option<&Injection>) -> Vec<Call
             it.fault == "signal=KILL" && it.point.call == name && it.point.nth == *count
         };
         let struck = rest.contains("(INJECTED)") || injection.is_some_and(fatal);
-        let (place, inside) = place(arguments, runs);
+        let (place, inside) = place(arguments, base, runs);
         calls.push(Call { thread, name: name.to_owned(), place, inside, struck });
     }
     calls
 }
 
 /// What a call is about: the last name among its arguments, else its descriptor; and whether that is in the run's folder.
-fn place(arguments: &str, runs: &[PathBuf]) -> (String, bool) {
+/// Places in no run's folder are relative to `base`, which is another one in each lab.
+fn place(arguments: &str, base: &Path, runs: &[PathBuf]) -> (String, bool) {
     let arguments = arguments.rsplit_once(" = ").map_or(arguments, |(before, _)| before);
     let descriptor = || {
         let inner = arguments.split_once('<')?.1.split_once('>')?.0;
@@ -160,9 +161,9 @@ fn place(arguments: &str, runs: &[PathBuf]) -> (String, bool) {
     let found = if by_number { descriptor() } else { named.or_else(descriptor) };
     let found = found.unwrap_or_default();
     let inside = runs.iter().find_map(|run| found.strip_prefix(&*run.to_string_lossy()));
-    inside.map_or((found.to_owned(), false), |inside| {
-        (inside.trim_start_matches('/').to_owned(), true)
-    })
+    let beside = || (found.strip_prefix(&*base.to_string_lossy()).unwrap_or(found), false);
+    let (place, inside) = inside.map_or_else(beside, |inside| (inside, true));
+    (place.trim_start_matches('/').to_owned(), inside)
 }
 
 #[test]
@@ -173,12 +174,13 @@ fn a_log_of_strace_is_understood() {
 8 fdatasync(11</r/w-1/journal.jsonl>) = -1 EIO (Input/output error) (INJECTED)
 7 <... connect resumed>) = -1 EINPROGRESS (Operation now in progress)
 7 openat(AT_FDCWD</work>, \"/etc/hosts\", O_RDONLY|O_CLOEXEC) = 3</etc/hosts>
+8 fsync(12</r/waves>) = 0
 8 write(11</r/w-1/journal.jsonl>, \"\"..., 5 <unfinished ...>
 8 +++ killed by SIGKILL +++
 ";
     let point = Point { call: "write".to_owned(), nth: 1, at: None };
     let kill = Injection { point, fault: "signal=KILL".to_owned(), lasts: false };
-    let found: Vec<_> = calls(log, &[PathBuf::from("/r/w-1")], Some(&kill))
+    let found: Vec<_> = calls(log, Path::new("/r"), &[PathBuf::from("/r/w-1")], Some(&kill))
         .into_iter()
         .map(|it| (it.thread, it.name, it.place, it.inside, it.struck))
         .collect();
@@ -186,7 +188,8 @@ fn a_log_of_strace_is_understood() {
         (7, "rename", "head.json", true, false),
         (7, "connect", "socket", false, false),
         (8, "fdatasync", "journal.jsonl", true, true),
-        (7, "openat", "/etc/hosts", false, false),
+        (7, "openat", "etc/hosts", false, false),
+        (8, "fsync", "waves", false, false),
         (8, "write", "journal.jsonl", true, true),
     ];
     let own = |(thread, name, place, inside, struck): (u32, &str, &str, bool, bool)| {

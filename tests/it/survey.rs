@@ -67,6 +67,17 @@ impl Survey {
                 }
             }
         }
+        points.extend(self.taken_up(missing, wanted));
+        points
+    }
+
+    /// Points in runs taken up that strike these calls, as far as they come there.
+    pub(crate) fn taken_up(
+        &self,
+        mut missing: BTreeSet<Same>,
+        wanted: impl Fn(&Call) -> bool,
+    ) -> Vec<Point> {
+        let mut points = Vec::new();
         for (records, calls) in &self.taken_up {
             let inside = calls.iter().filter(|call| call.inside && wanted(call));
             let files: BTreeSet<_> = inside.map(|call| (&call.name, &call.place)).collect();
