@@ -96,6 +96,9 @@ impl DatabaseError {
             sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) | sqlx::Error::Encode(_) => {
                 Self::Refused { at, cause: error.to_string() }
             }
+            sqlx::Error::Io(error) if is_no_proof(error) => {
+                Self::Refused { at, cause: error.to_string() }
+            }
             _ => Self::Silent { at, cause: error.to_string() },
         }
     }
@@ -131,6 +134,12 @@ impl DatabaseError {
         }
         error
     }
+}
+
+/// Whether a connection ended because the server's certificate does not prove who it is.
+fn is_no_proof(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// Whether an SQLSTATE says that asking again will be answered the same: rights, names, statements and values that do not fit.

@@ -4,6 +4,7 @@
 //! never PostgreSQL's own disk.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -152,6 +153,19 @@ impl Cluster {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Has it speak TLS, too, under this certificate.
+    pub(crate) fn encrypt(&self, certificate: &str, key: &str) {
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let path = self.dir.path().join("data").join(name);
+            fs::write(&path, pem).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            ACCOUNT.give(&path);
+        }
+        self.sql("postgres", "alter system set ssl = on");
+        self.sql("postgres", "select pg_reload_conf()");
+        self.until("postgres", "select current_setting('ssl')", "on");
     }
 
     /// Stops it as a crash would.

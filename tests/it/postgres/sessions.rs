@@ -109,6 +109,65 @@ fn what_waiting_does_not_heal_is_told_from_what_it_may() {
     });
 }
 
+/// A CA, and a server's certificate and key for an address or a name.
+fn certified(to: &str) -> [String; 3] {
+    let made = || {
+        let ca_key = rcgen::KeyPair::generate()?;
+        let mut ca = rcgen::CertificateParams::new(Vec::new())?;
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = ca.self_signed(&ca_key)?;
+        let key = rcgen::KeyPair::generate()?;
+        let own = rcgen::CertificateParams::new([to.to_owned()])?;
+        let own = own.signed_by(&key, &rcgen::Issuer::from_params(&ca, &ca_key))?;
+        Ok::<_, rcgen::Error>([root.pem(), own.pem(), key.serialize_pem()])
+    };
+    made().expect("certificates")
+}
+
+#[test]
+fn a_server_is_spoken_to_only_when_it_proves_who_it_is() {
+    let Some(cluster) = Cluster::start("TLS to a server") else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let [[own, certificate, key], [foreign, ..]] = ["127.0.0.1", "127.0.0.1"].map(certified);
+    let [named, other_certificate, other_key] = certified("crm.contoso.example");
+    for (name, pem) in [("own", own), ("foreign", foreign), ("named", named)] {
+        std::fs::write(dir.path().join(name), pem).expect("a file");
+    }
+    let open = |mode: &str, ca: Option<&str>| {
+        let ca = ca.map(|ca| format!(" sslrootcert={}", dir.path().join(ca).display()));
+        let text = format!(
+            "host=127.0.0.1 port={} dbname=crm user={ADMIN} sslmode={mode}{}",
+            cluster.port,
+            ca.unwrap_or_default()
+        );
+        block_on(async {
+            let mut reader = server(&text, PASSWORD).await.reader().await?;
+            let used = "select to_json(ssl)::text from pg_stat_ssl where pid = pg_backend_pid()";
+            reader.json::<bool>(used, &[]).await
+        })
+    };
+    let refused = |mode: &str, ca: Option<&str>| {
+        let error = open(mode, ca).expect_err("it proves nothing");
+        assert!(
+            matches!(&error, DatabaseError::Refused { cause, .. } if cause.contains("certificate")),
+            "{mode} {ca:?}: {error}"
+        );
+    };
+    cluster.encrypt(&certificate, &key);
+    assert!(open("verify-full", Some("own")).expect("it is who it says"));
+    assert!(open("verify-ca", Some("own")).expect("its CA is known"));
+    assert!(!open("disable", None).expect("open to all on the way"));
+    // Another CA, and only those that everybody knows.
+    for ca in [Some("foreign"), None] {
+        refused("verify-full", ca);
+        refused("verify-ca", ca);
+    }
+    // Another name.
+    cluster.encrypt(&other_certificate, &other_key);
+    refused("verify-full", Some("named"));
+    assert!(open("verify-ca", Some("named")).expect("its CA is known"));
+}
+
 #[test]
 fn a_server_that_dies_under_a_session_is_silent() {
     let Some(mut cluster) = Cluster::start("a server that dies") else { return };
