@@ -12,6 +12,7 @@ use crate::azure::change_request_id;
 use crate::http::idempotency_key;
 use crate::journal;
 use crate::run::{EffectId, Event, Repeat, RunId, RunState};
+use crate::sandbox::scenario::FaultKind;
 use crate::sandbox::{self, WorldSnapshot, estate_in, ledger};
 
 /// See the module.
@@ -56,12 +57,14 @@ impl Left {
     }
 }
 
-/// How often each thing was changed, by the ledgers; the writing client's orders left out.
+/// How often each thing was changed, by the ledgers; the writing client's orders left out, and what a fault of the scenario made
+/// fail after it was accepted: to ask for that again is no repetition.
 pub fn changes(state_dir: &Path) -> Result<BTreeMap<String, usize>, RehearsalError> {
     let mut changes = BTreeMap::new();
     for dir in runs(state_dir) {
-        for (change, _) in Announced::read(&dir)?.changes(&dir)? {
-            *changes.entry(change).or_insert(0) += 1;
+        let own = Announced::read(&dir)?.changes(&dir)?;
+        for change in own.into_iter().filter(|change| !change.failed) {
+            *changes.entry(change.name).or_insert(0) += 1;
         }
     }
     Ok(changes)
@@ -72,8 +75,8 @@ pub fn unannounced(state_dir: &Path) -> Result<Vec<String>, RehearsalError> {
     let mut found = Vec::new();
     for dir in runs(state_dir) {
         let own = Announced::read(&dir)?;
-        let changes = own.changes(&dir)?.into_iter().filter(|(_, announced)| !announced);
-        found.extend(changes.map(|(change, _)| change));
+        let changes = own.changes(&dir)?.into_iter().filter(|change| !change.announced);
+        found.extend(changes.map(|change| change.name));
         if !own.copies && has_files(&estate_in(&dir.join("sandbox")).join("target")) {
             found.push("files at the target".to_owned());
         }
@@ -97,6 +100,16 @@ fn runs(state_dir: &Path) -> Vec<PathBuf> {
 /// The folder of the run that has a journal.
 pub(super) fn run_dir(state_dir: &Path) -> Option<PathBuf> {
     runs(state_dir).into_iter().find(|run| run.join(journal::FILE).is_file())
+}
+
+/// A change in a ledger.
+struct Change {
+    /// Method and path.
+    name: String,
+    /// An intent speaks of it.
+    announced: bool,
+    /// The operation that it began was made to fail.
+    failed: bool,
 }
 
 /// What a run's journal says about changes.
@@ -128,8 +141,8 @@ impl Announced {
         Ok(Self { run: name, ids, copies, doubts: doubts(&reading.state) })
     }
 
-    /// Every change in the run's ledger, and whether it was announced. The writing client's orders are none of the run's.
-    fn changes(&self, dir: &Path) -> Result<Vec<(String, bool)>, RehearsalError> {
+    /// Every change in the run's ledger. The writing client's orders are none of the run's.
+    fn changes(&self, dir: &Path) -> Result<Vec<Change>, RehearsalError> {
         let entries = ledger::read(&dir.join("sandbox"))?;
         let own = entries.into_iter().filter(|entry| {
             entry.is_mutating_request() && entry.changed && !entry.path.ends_with("/orders")
@@ -137,7 +150,8 @@ impl Announced {
         let changes = own.map(|entry| {
             let path = stable(&entry.path).replace(&self.run, "RUN");
             let announced = entry.request_id.is_some_and(|id| self.ids.contains(&id));
-            (format!("{} {path}", entry.method), announced)
+            let failed = entry.fault.as_deref() == Some(FaultKind::OperationFails.name());
+            Change { name: format!("{} {path}", entry.method), announced, failed }
         });
         Ok(changes.collect())
     }

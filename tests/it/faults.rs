@@ -57,6 +57,9 @@ fn wave_1_comes_to_the_same_world_and_the_same_seed_tells_the_same_story() {
     assert_eq!(story(&again), first[..6]);
     let alone = matrix(&lab, "runbooks/wave-1.yaml", &["--point", "faults:7/2"], 0);
     assert_eq!(story(&alone), first[1..2]);
+    // A deployment that is accepted and fails is asked for again by `resume`.
+    let failed = matrix(&lab, "runbooks/wave-1.yaml", &["--point", "faults:7/11"], 0);
+    assert!(failed["tried"][0]["at"].to_string().contains("operation fails"), "{failed}");
 }
 
 #[test]
