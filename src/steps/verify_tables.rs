@@ -72,22 +72,23 @@ The step succeeds only if every table is equal. Otherwise it fails as a mismatch
 primary key, with the columns that differ; other values are never shown. Rows of a table without a primary key are counted as \
 they are, and named by a digest. Views, functions and triggers are not compared.\n\n\
 On PostgreSQL (12 and later) rows are hashed inside the servers, both at once, page by page; only sums, and of differing rows \
-the key and digests, are read. Between two servers of one major version and encoding it is the server's own 64-bit hash over \
-the binary values, else 60 bits of MD5 over the values as text. Both tell `-0` from `0`, `1.0` from `1.00` and `1 mon` from \
+the key and digests, are read. Between two servers of one major version and encoding it is a chain of the server's own 64-bit \
+hashes, else 60 bits of MD5 over the values as text. Both tell `-0` from `0`, `1.0` from `1.00` and `1 mon` from \
 `30 days`. They are proof against accidents and not against malice. Rows hidden by row-level security are an error; tables of \
 which a partition is a foreign table are not compared.\n\n\
 On MariaDB and MySQL likewise, range by range of an integer key, else the table by one statement. Between two MariaDB servers \
 from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
-of an engine without snapshots are not compared.\n\n\
+of an engine without snapshots are not compared. A user that may read single tables only is not told of others: then not \
+everything is compared.\n\n\
 Where all tables of two PostgreSQL databases are compared, so are extensions (the target may have more), enums and domains, and \
 sequences (the target's may be ahead, and not behind).\n\n\
 From MariaDB or MySQL to PostgreSQL, or back, rows are compared by one text that a value has on both: whole numbers (also \
 `boolean`), `decimal`, text, bytes, dates, times and time stamps (in UTC); 1.0 is 1.00 there, and blanks at the end of `char` do \
-not count. Binary floating-point numbers, `jsonb` and what only one engine has are not compared, and then neither is the table. \
+not count (PostgreSQL from 13). Binary floating-point numbers, `jsonb` and what only one engine has are not compared, and then neither is the table. \
 Types, defaults, indexes and constraints are not compared between engines.\n\n\
 What was read is kept beside the journal every few seconds. A comparison that was cut off goes on from there if both servers \
-prove that nothing was written to them since (PostgreSQL by its transaction ids; MariaDB by its binary log, where that has \
-everything); else it begins again. MySQL always begins again.\n\n\
+prove that nothing was written to them since (PostgreSQL by its transaction ids; MariaDB by the log of InnoDB), whatever \
+database it was written to, and that they were not restarted; else it begins again. MySQL always begins again.\n\n\
 On SQLite values of different types differ (the number 1 is not the text `1`), and indexes are not compared.";
 
 /// The kind.

@@ -141,6 +141,10 @@ impl Server {
             at: self.at.clone(),
             cause: format!("`{version}` is no version"),
         })?;
+        if let Product::MariaDb(..) = reader.product {
+            // The quicker of two sides waits for the other one.
+            reader.run("set session wait_timeout = 28800, idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0").await?;
+        }
         reader.limit(STATEMENT_LIMIT).await?;
         Ok(reader)
     }

@@ -85,7 +85,10 @@ impl Canon {
             Self::Bytes => format!("encode({name}, 'hex')"),
             Self::Time => format!("to_char({name}, 'HH24:MI:SS.US')"),
             Self::Stamp => {
-                format!("coalesce(to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US'), {name}::text)")
+                let before = format!("case when {name} < '0001-01-01' then ' BC' else '' end");
+                format!(
+                    "coalesce(to_char({name}, 'YYYY-MM-DD HH24:MI:SS.US') || {before}, {name}::text)"
+                )
             }
         }
     }

@@ -97,8 +97,13 @@ mod tests {
     use super::*;
 
     fn view(key: &[usize]) -> View {
-        let column =
-            |name: &str, form| Asked { name: name.to_owned(), form, canon: None, nullable: false };
+        let column = |name: &str, form| Asked {
+            name: name.to_owned(),
+            form,
+            canon: None,
+            nullable: false,
+            same: true,
+        };
         View {
             quoted: "t".to_owned(),
             relations: Vec::new(),

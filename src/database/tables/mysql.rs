@@ -31,6 +31,10 @@ pub(super) struct MySql {
     pub(super) engine: Engine,
     /// The same as long as nothing is written; none where the server does not say.
     pub(super) mark: Option<String>,
+    /// Which database it is.
+    pub(super) identity: String,
+    /// Its user may read whatever there is: a table that it may not read is not even listed.
+    pub(super) sees_all: bool,
     tables: Vec<String>,
     pace: Pace,
     keys_at_once: u64,
@@ -40,17 +44,18 @@ impl MySql {
     pub(super) async fn open(server: &Server, pace: Pace) -> Result<Self, DatabaseError> {
         let mut reader = server.reader().await?;
         reader.limit(pace.limit.max(UNDIVIDED)).await?;
+        let before = written(&mut reader).await?;
         reader.snapshot().await?;
+        let written = written(&mut reader).await?.filter(|after| Some(after) == before.as_ref());
+        let identity = identity(&mut reader).await?;
+        let mark = written.map(|written| format!("{identity} {written}"));
         let names = "select table_name from information_schema.tables \
-             where table_schema = database() and table_type = 'BASE TABLE'";
+             where table_schema = database() and table_type in ('BASE TABLE', 'SYSTEM VERSIONED')";
         let names = reader.rows(names).await?.ok_or_else(|| reader.slow())?;
+        let sees_all = reader.one(SEES_ALL).await?.is_some();
         let engine = Engine::MySql(reader.product());
-        let mark = match reader.product() {
-            Product::MariaDb(..) => mark(&mut reader).await?,
-            Product::MySql(..) => None,
-        };
         let tables = names.into_iter().flatten().flatten().collect();
-        Ok(Self { reader, engine, mark, tables, pace, keys_at_once: u64::MAX })
+        Ok(Self { reader, engine, mark, identity, sees_all, tables, pace, keys_at_once: u64::MAX })
     }
 
     pub(super) fn tables(&self) -> Vec<String> {
@@ -306,29 +311,43 @@ impl MySql {
     }
 }
 
-/// What names the rows that a snapshot sees: how far the binary log was as the snapshot was taken. Only where everything that is
-/// written is in that log.
-async fn mark(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
-    let complete = "select concat_ws(' ', @@hostname, @@port, @@server_id) from dual \
-         where @@log_bin = 1 and @@log_slave_updates = 1";
-    let Some(server) = reader.one(complete).await? else { return Ok(None) };
-    let at = "select group_concat(variable_value order by variable_name separator ' ') \
-         from information_schema.session_status where variable_name in ('Binlog_snapshot_file', 'Binlog_snapshot_position')";
-    let at = reader.one(at).await?.unwrap_or_default();
-    let texts: Option<Vec<String>> =
-        [server, at].into_iter().map(|row| row.into_iter().next()?).collect();
-    Ok(texts
-        .map(|texts| texts.join(" "))
-        .filter(|text| text.split(' ').all(|part| !part.is_empty())))
+/// Of the whole server, or of this database.
+const SEES_ALL: &str = "select 'yes' from dual where exists (select 1 from information_schema.user_privileges where privilege_type = 'SELECT') \
+     or exists (select 1 from information_schema.schema_privileges where privilege_type = 'SELECT' and database() like table_schema)";
+
+/// Which database of which server this is, since when it runs.
+async fn identity(reader: &mut Reader) -> Result<String, DatabaseError> {
+    let status = if matches!(reader.product(), Product::MariaDb(..)) {
+        "information_schema"
+    } else {
+        "performance_schema"
+    };
+    let asked = format!(
+        "select concat_ws(' ', @@hostname, @@port, @@server_id, database(), unix_timestamp() - \
+         (select variable_value from {status}.global_status where variable_name = 'Uptime'))"
+    );
+    let row = reader.one(&asked).await?.unwrap_or_default();
+    row.into_iter().flatten().next().ok_or_else(|| reader.odd("no identity"))
+}
+
+/// How far the log of `InnoDB` is, which whatever is written moves on. None where the server does not tell.
+async fn written(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
+    if matches!(reader.product(), Product::MySql(..)) {
+        return Ok(None);
+    }
+    let asked = "select variable_value from information_schema.global_status where variable_name = 'Innodb_lsn_current'";
+    Ok(reader.one(asked).await?.and_then(|row| row.into_iter().next().flatten()))
 }
 
 fn grouped(view: &View, by: &str, filter: &str) -> String {
     // Counted once more by itself, the hash would be computed once more.
     format!(
-        "select cast({by} as char) as p, cast(count(*) as char), cast(sum(ifnull({}, {NO_HASH})) as char) \
-         from {} t where {filter} group by p",
+        "select cast({by} as char), cast(count(*) as char), cast(sum(ifnull({}, {NO_HASH})) as char) \
+         from {} t where {filter} {}",
         text::row_hash(view),
-        view.quoted
+        view.quoted,
+        // By its place: a column may have any name. One part needs no groups.
+        if by.parse::<i64>().is_ok() { "having count(*) > 0" } else { "group by 1" },
     )
 }
 
@@ -350,7 +369,9 @@ fn column([name, kind, nullable, declared]: [String; 4]) -> ColumnShape {
         | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
         | "multipolygon" | "geometrycollection" => Form::Bytes,
         "date" | "time" | "datetime" | "timestamp" | "year" => Form::Printed,
-        _ => Form::Text,
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => Form::Text,
+        "enum" | "set" => Form::Choice,
+        _ => Form::Converted,
     };
     let canon = Canon::of_mysql(&kind);
     ColumnShape { name, declared, not_null: nullable == "NO", form, canon }

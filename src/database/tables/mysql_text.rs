@@ -1,8 +1,10 @@
 //! What MariaDB and MySQL are asked about rows: pure.
 //!
 //! CRC32 is linear: two rows of equal length that swapped a value have the same exclusive or of it, whatever the value. The
-//! product of two CRCs of different polynomials, summed, is not; only MariaDB has the second, from 10.8. A text is preceded
-//! by its length, so that no border between columns can move.
+//! product of two CRCs of different polynomials, summed, is not; only MariaDB has the second, from 10.8, and there a CRC can be
+//! continued: numbers, times and the lengths of texts come first, then the texts, each as its bytes are stored. The lengths keep
+//! borders between columns from moving. A text whose two columns are declared in other words is converted to one encoding; what
+//! that encoding lacks is then a question mark.
 
 use super::shape::{Asked, By, Form, View};
 use super::sums::{PARTS, Split};
@@ -11,19 +13,47 @@ use crate::database::mysql::quoted;
 /// The hash of a row, a whole number; NULL only where the row is longer than the server's `max_allowed_packet`.
 pub(super) fn row_hash(view: &View) -> String {
     let columns = view.columns.iter().collect::<Vec<_>>();
-    let text = joined(&columns, view.by);
     match view.by {
-        By::Own => format!("crc32({text}) * crc32c({text})"),
-        By::Text | By::Canon => format!("cast({} as unsigned)", text_hash(&text)),
+        By::Own => format!("{} * {}", continued("crc32", &columns), continued("crc32c", &columns)),
+        By::Text | By::Canon => {
+            format!("cast({} as unsigned)", text_hash(&joined(&columns, view.by)))
+        }
+    }
+}
+
+/// A CRC over a row, continued from text to text.
+fn continued(crc: &str, columns: &[&Asked]) -> String {
+    let is_text =
+        |column: &&&Asked| matches!(column.form, Form::Text | Form::Bytes | Form::Converted);
+    let texts: Vec<String> = columns
+        .iter()
+        .filter(is_text)
+        .map(|column| or_empty(column, &value(column, By::Own)))
+        .collect();
+    let others = columns.iter().filter(|column| !is_text(column));
+    let others = others.map(|column| or_empty(column, &value(column, By::Own)));
+    let lengths = texts.iter().map(|text| format!("length({text})"));
+    let nullable = columns.iter().filter(|column| column.nullable);
+    let nulls = nullable.map(|column| format!("isnull(t.{})", quoted(&column.name)));
+    let head: Vec<String> = others.chain(lengths).chain(nulls).collect();
+    let head = format!("{crc}(concat({}))", head.join(", '#', "));
+    texts.iter().fold(head, |before, text| format!("{crc}({before}, {text})"))
+}
+
+fn or_empty(column: &Asked, value: &str) -> String {
+    if column.nullable {
+        format!("if(isnull(t.{}), '', {value})", quoted(&column.name))
+    } else {
+        value.to_owned()
     }
 }
 
 /// The hash of what names a row.
 fn name_hash(view: &View) -> String {
-    let text = joined(&view.naming(), view.by);
+    let text = |by| joined(&view.naming(), by);
     match view.by {
-        By::Own => format!("crc32({text})"),
-        By::Text | By::Canon => format!("cast({} as unsigned)", text_hash(&text)),
+        By::Own => format!("crc32({})", text(By::Text)),
+        by => format!("cast({} as unsigned)", text_hash(&text(by))),
     }
 }
 
@@ -74,7 +104,9 @@ fn told(column: &Asked, by: By) -> String {
     match column.form {
         _ if by == By::Canon => value(column, by),
         Form::Bytes => format!("lower(hex(t.{}))", quoted(&column.name)),
-        Form::Text => format!("convert(t.{} using utf8mb4)", quoted(&column.name)),
+        Form::Text | Form::Choice | Form::Converted => {
+            format!("convert(t.{} using utf8mb4)", quoted(&column.name))
+        }
         _ => format!("cast({} as char)", value(column, by)),
     }
 }
@@ -89,8 +121,13 @@ fn value(column: &Asked, by: By) -> String {
         // A float is written with six digits, a double with all.
         Form::Float => format!("{name} * 1e0"),
         Form::Bits => format!("{name} + 0"),
+        Form::Choice if column.same => format!("{name} + 0"),
+        Form::Text if column.same && by == By::Own => name,
+        Form::Text if column.same => format!("cast({name} as binary)"),
         // Bytes: as text, columns of two collations would not go together.
-        Form::Text => format!("cast(convert({name} using utf8mb4) as binary)"),
+        Form::Text | Form::Choice | Form::Converted => {
+            format!("cast(convert({name} using utf8mb4) as binary)")
+        }
         _ => name,
     }
 }
@@ -103,18 +140,11 @@ fn joined(columns: &[&Asked], by: By) -> String {
     }
     let mut items = Vec::new();
     for column in columns {
-        let (name, value) = (quoted(&column.name), value(column, by));
-        let or_empty = |value: &str| {
-            if column.nullable {
-                format!("if(isnull(t.{name}), '', {value})")
-            } else {
-                value.to_owned()
-            }
-        };
-        if matches!(column.form, Form::Text | Form::Bytes) {
-            items.push(or_empty(&format!("length({value})")));
+        let value = value(column, by);
+        if matches!(column.form, Form::Text | Form::Bytes | Form::Choice | Form::Converted) {
+            items.push(or_empty(column, &format!("length({value})")));
         }
-        items.push(or_empty(&value));
+        items.push(or_empty(column, &value));
     }
     let nullable = columns.iter().filter(|column| column.nullable);
     items.extend(nullable.map(|column| format!("isnull(t.{})", quoted(&column.name))));

@@ -39,6 +39,8 @@ pub(super) struct Postgres {
     pub(super) engine: Engine,
     /// The same as long as nothing is written; none while somebody writes.
     pub(super) mark: Option<String>,
+    /// Which database it is.
+    pub(super) identity: String,
     tables: BTreeMap<String, (String, String)>,
     pace: Pace,
     pages_at_once: u64,
@@ -60,7 +62,6 @@ struct ColumnOf {
     not_null: bool,
     base: String,
     is_enum: bool,
-    digits_fixed: bool,
 }
 
 impl Postgres {
@@ -68,8 +69,8 @@ impl Postgres {
         let server = server.clone().with_statement_limit(pace.limit.max(UNDIVIDED));
         let mut reader = server.reader().await?;
         reader.snapshot().await?;
-        let identity = "select json_build_array(current_setting('server_version_num')::int / 10000, current_setting('server_encoding'))::text";
-        let (major, encoding): (u32, String) = reader.json(identity, &[]).await?;
+        let product = "select json_build_array(current_setting('server_version_num')::int / 10000, current_setting('server_encoding'))::text";
+        let (major, encoding): (u32, String) = reader.json(product, &[]).await?;
         if major < 12 {
             let why = format!(
                 "{} is PostgreSQL {major}; tables are compared from version 12",
@@ -78,6 +79,7 @@ impl Postgres {
             return Err(DatabaseError::System(why));
         }
         let mark = reader.json(MARK, &[]).await?;
+        let identity = reader.json(IDENTITY, &[]).await?;
         let names = "select coalesce(json_agg(json_build_array(nspname, relname)), '[]')::text from pg_class c \
              join pg_namespace n on n.oid = relnamespace where relkind in ('r', 'p', 'f') and not relispartition \
              and nspname !~ '^pg_' and nspname <> 'information_schema'";
@@ -91,6 +93,7 @@ impl Postgres {
             reader,
             engine: Engine::Postgres { major, encoding },
             mark,
+            identity,
             tables,
             pace,
             pages_at_once: 1024,
@@ -174,6 +177,12 @@ impl Postgres {
             Ok(())
         };
         self.scan(view, begin, asked, &mut add).await?;
+        let names: Vec<&str> = view.relations.iter().map(|it| it.quoted.as_str()).collect();
+        if self.reader.json(REWRITTEN, &[&serde_json::json!(names).to_string()]).await? {
+            return Err(DatabaseError::System(
+                "it was emptied or written anew meanwhile".to_owned(),
+            ));
+        }
         Ok(partial.sums)
     }
 
@@ -368,7 +377,7 @@ fn column(found: ColumnOf) -> ColumnShape {
         "bool" => Form::Bool,
         "int2" | "int4" => Form::Int4,
         "int8" => Form::Int8,
-        "numeric" if found.digits_fixed => Form::Decimal,
+        "numeric" => Form::Decimal,
         "text" | "varchar" => Form::Text,
         "uuid" => Form::Uuid,
         "float4" | "float8" => Form::Float,
@@ -389,11 +398,21 @@ fn column(found: ColumnOf) -> ColumnShape {
     }
 }
 
+/// Whether a table has other pages than in the snapshot: emptied, or written anew, since. What was read of it was then not what
+/// the snapshot should see.
+const REWRITTEN: &str = "select coalesce(to_json(bool_or(relfilenode <> pg_relation_filenode(oid)))::text, 'false') from pg_class
+    where oid in (select value::regclass from json_array_elements_text($1::text::json)) and relkind <> 'f'";
+
+/// Which database of which server this is.
+const IDENTITY: &str = "select to_json(concat_ws(' ', (select system_identifier from pg_control_system()), pg_postmaster_start_time(),
+    pg_is_in_recovery(), current_database()))::text";
+
 /// What names the rows that a snapshot sees. Every write takes a transaction id: as long as none is open and the next one is the
-/// same, no row of this server is another.
+/// same, no row of this server is another. A crash may lose ids and rows, and a restart empties unlogged tables.
 const MARK: &str = "
 select coalesce(to_json(case when pg_snapshot_xmin(s) = pg_snapshot_xmax(s) then concat_ws(' ',
-  (select system_identifier from pg_control_system()), (select timeline_id from pg_control_checkpoint()),
+  (select system_identifier from pg_control_system()), (select timeline_id from pg_control_checkpoint()), pg_postmaster_start_time(),
+  pg_is_in_recovery(), case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end,
   inet_server_addr(), inet_server_port(), current_database(), pg_snapshot_xmax(s)) end)::text, 'null')
 from pg_current_snapshot() s";
 
@@ -436,7 +455,7 @@ select json_build_object(
   'kind', it.relkind,
   'columns', (
     select coalesce(json_agg(json_build_object(
-      'name', a.attname, 'not_null', a.attnotnull, 'digits_fixed', b.mod >= 0, 'is_enum', t.typtype = 'e',
+      'name', a.attname, 'not_null', a.attnotnull, 'is_enum', t.typtype = 'e',
       'base', case when t.typnamespace = 'pg_catalog'::regnamespace then t.typname::text else '' end,
       'declared', format_type(a.atttypid, a.atttypmod)
         || case when a.attcollation <> y.typcollation then ' collate ' || a.attcollation::regcollation::text else '' end

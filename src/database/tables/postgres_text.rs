@@ -1,9 +1,10 @@
 //! What PostgreSQL is asked about rows: pure.
 //!
 //! `hash_record` and `hash_any` of the server are fast and have holes that no comparison may have: the hash of a bigint folds its
-//! halves (1 and 4294967296 are alike), a record's is linear in its columns (two rows that swapped a value have the same sum),
-//! `0` is `-0`, `1.0` is `1.00`, an array is its elements without its shape, an enum its number in this database. So each
-//! column's hash is the seed of the next one's, and a value with such a hole goes by its binary form or as text.
+//! halves (1 and 4294967296 are alike), a decimal's passes over its sign and does not mix (-1 is 1; two rows that swapped 1 and
+//! 10000 have the same sum), a record's is linear in its columns, `0` is `-0`, an array is its elements without its shape, an enum
+//! its number in this database. So each column's hash is the seed of the next one's, a bigint is in its own seed as well, and
+//! everything else with such a hole goes as text, or as the digits of its binary form.
 
 use super::shape::{Asked, By, Form, View};
 use super::sums::{PARTS, Split};
@@ -58,11 +59,8 @@ pub(super) fn mark(view: &View) -> String {
     let key =
         view.key.iter().map(|&at| format!("coalesce({}, '')", printed(&view.columns[at], view.by)));
     let columns = view.columns.iter().map(|column| {
-        format!(
-            "case when t.{} is not null then {} end",
-            quoted(&column.name),
-            text_hash(&printed(column, view.by))
-        )
+        let digest = text_hash(&printed(column, view.by));
+        format!("case when not {} then {digest} end", is_null(column))
     });
     let array = |parts: Vec<String>| -> String {
         // A function takes 100 arguments; json_build_array would fail on a wide table.
@@ -100,7 +98,7 @@ fn hash(columns: &[&Asked], by: By, seed: i64) -> String {
                 let text = printed(column, by);
                 let item = format!("length({text}) || ':' || {text}");
                 if column.nullable {
-                    format!("case when t.{} is null then 'n' else {item} end", quoted(&column.name))
+                    format!("case when {} then 'n' else {item} end", is_null(column))
                 } else {
                     item
                 }
@@ -111,13 +109,21 @@ fn hash(columns: &[&Asked], by: By, seed: i64) -> String {
     }
 }
 
+/// Holds for NULL only: a composite of nulls, too, `is null`.
+fn is_null(column: &Asked) -> String {
+    let name = quoted(&column.name);
+    match column.form {
+        Form::Printed => format!("(num_nonnulls(t.{name}) = 0)"),
+        _ => format!("(t.{name} is null)"),
+    }
+}
+
 /// The innermost seed: which columns are NULL.
 fn nulls(columns: &[&Asked], seed: i64) -> String {
     let nullable: Vec<String> =
-        columns.iter().filter(|it| it.nullable).map(|it| quoted(&it.name)).collect();
+        columns.iter().filter(|it| it.nullable).map(|it| is_null(it)).collect();
     nullable.chunks(31).fold(seed.to_string(), |seed, some| {
-        let bits =
-            some.iter().enumerate().map(|(bit, name)| format!("(t.{name} is null)::int << {bit}"));
+        let bits = some.iter().enumerate().map(|(bit, null)| format!("{null}::int << {bit}"));
         format!("hashint4extended({}, {seed})", bits.collect::<Vec<_>>().join(" | "))
     })
 }
@@ -133,25 +139,25 @@ fn own(column: &Asked, seed: &str) -> String {
         Form::Int4 => format!("hashint4extended({}, {seed})", or(&format!("{name}::int4"), "0")),
         Form::Int8 => {
             let value = or(&format!("{name}::int8"), "0");
-            format!("hashint4extended(({value} >> 32)::int4, hashint8extended({value}, {seed}))")
+            // Two that fold alike have two seeds.
+            format!("hashint8extended({value}, {seed} # {value})")
         }
-        Form::Decimal => format!("hash_numeric_extended({}, {seed})", or(&name, "0")),
-        Form::Text => format!(
+        Form::Text | Form::Decimal => format!(
             "hashtextextended({} collate \"C\", {seed})",
             or(&format!("{name}::text"), "''")
         ),
         Form::Uuid => {
             format!("uuid_hash_extended({}, {seed})", or(&name, &literal(&"0".repeat(32))))
         }
-        Form::Bytes => format!(
-            "hash_record_extended(row({}), {seed})",
-            or(&format!("{name}::bytea"), "''::bytea")
-        ),
-        Form::Sent(function) => format!(
-            "hash_record_extended(row({}), {seed})",
-            or(&format!("{function}({name})"), "''::bytea")
-        ),
-        Form::Printed | Form::Float | Form::Bits => {
+        Form::Bytes | Form::Sent(_) => {
+            let bytes = match column.form {
+                Form::Sent(function) => format!("{function}({name})"),
+                _ => format!("{name}::bytea"),
+            };
+            let digits = or(&format!("encode({bytes}, 'hex')"), "''");
+            format!("hashtextextended({digits} collate \"C\", {seed})")
+        }
+        Form::Printed | Form::Float | Form::Bits | Form::Choice | Form::Converted => {
             format!("hashtextextended(concat({name}) collate \"C\", {seed})")
         }
     }

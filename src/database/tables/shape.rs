@@ -15,10 +15,14 @@ pub(in crate::database) enum Form {
     Int4,
     /// An integer of up to 64 bits.
     Int8,
-    /// A decimal number whose digits after the point are those of its declaration.
+    /// A decimal number.
     Decimal,
     /// A binary floating-point number.
     Float,
+    /// One of the texts of a declaration, or several.
+    Choice,
+    /// What has to be made text first.
+    Converted,
     /// A string of bits.
     Bits,
     /// Text.
@@ -98,6 +102,8 @@ pub(in crate::database) struct Asked {
     pub(in crate::database) canon: Option<Canon>,
     /// Whether NULL may come on either side: both must write the same statement.
     pub(in crate::database) nullable: bool,
+    /// Declared in the same words on both sides: the bytes that are stored mean the same.
+    pub(in crate::database) same: bool,
 }
 
 /// How one side of a table is read.
@@ -191,6 +197,7 @@ pub(super) fn views(
                 form: column.form,
                 canon: column.canon,
                 nullable: !(here.not_null && there.not_null),
+                same: here.declared == there.declared,
             })
             .collect(),
         key: key.clone(),

@@ -86,6 +86,20 @@ pub(super) async fn compare_until(
     (compared, read.into_inner())
 }
 
+/// Every pair of so many values.
+pub(super) fn pairs(values: usize) -> Vec<(usize, usize)> {
+    (0..values).flat_map(|one| (0..values).map(move |other| (one, other))).collect()
+}
+
+/// The lines told of a table whose row `k` has the `k`-th pair as `v` and `w` at the source, and the other way round at the target.
+pub(super) fn unlike(pairs: &[(usize, usize)]) -> Vec<String> {
+    let unlike = pairs.iter().enumerate().filter(|(_, (one, other))| one != other);
+    let mut lines: Vec<String> = unlike.map(|(k, _)| k.to_string()).collect();
+    // In the order of their keys as texts.
+    lines.sort();
+    lines.iter().map(|k| format!("row k = {k} different in v, w")).collect()
+}
+
 /// A comparison of two databases of 80,000 rows each is cut off and goes on; not after `write`, which changes one of them.
 pub(super) fn goes_on_unless_written(
     sides: impl AsyncFn() -> Result<(Side, Side), DatabaseError>,
