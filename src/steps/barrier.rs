@@ -1,8 +1,8 @@
 //! The effects by which writers are kept out of a PostgreSQL database and let in again, for `writes.pause` and `writes.resume`.
 //! Not a kind.
 //!
-//! Keys: `role:<name>` is one login, `database` the default of the database with the sessions that it does not reach. Either is
-//! taken back to what was found, unless another hand has changed it since.
+//! Keys: `database` is the default of the database, `role:<name>` one login, `sessions:<n>` an ending of sessions. Defaults and
+//! logins are taken back to what was found, unless another hand has changed them since.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,12 +14,18 @@ use crate::run::{Intent, RecordedEffect, Repeat, Undo};
 
 /// Key of the database's default.
 pub(super) const DATABASE: &str = "database";
+const SESSIONS: &str = "sessions:";
 const SETTING: &str = "default_transaction_read_only";
 const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
 
 /// The login of a role.
 pub(super) fn role_key(role: &str) -> String {
     format!("role:{role}")
+}
+
+/// How often sessions were ended so far.
+pub(super) fn times_ended(effects: &[RecordedEffect]) -> usize {
+    effects.iter().filter(|effect| effect.intent.key.starts_with(SESSIONS)).count()
 }
 
 /// The role of a key, where it is one.
@@ -67,6 +73,10 @@ impl<'a> Barrier<'a> {
                 .hint("correct `roles` in the runbook"));
         };
         let key = role_key(role);
+        let is_begun = cx.recorded.iter().any(|effect| effect.intent.key == key);
+        if now == wanted && !is_begun {
+            return Ok(());
+        }
         let before = found_first(cx.read, &key, json!({ "login": now, "read_at": at }));
         self.set_login(cx, &key, role, before, wanted).await
     }
@@ -93,17 +103,16 @@ impl<'a> Barrier<'a> {
         changed.await.map(drop)
     }
 
-    /// Sets the default of the database; `ends` ends the sessions that keep their own.
+    /// Sets the default of the database; sessions keep their own.
     pub(super) async fn setting(
         &mut self,
         cx: &PerformCx<'_>,
         wanted: Option<&str>,
-        ends: bool,
         at: Timestamp,
     ) -> Result<Value, StepError> {
         let now = wall::setting(self.writer.reading()).await.map_err(|error| self.read(&error))?;
         let before = found_first(cx.read, DATABASE, json!({ SETTING: now, "read_at": at }));
-        self.set_setting(cx, DATABASE, before, wanted, ends).await
+        self.set_setting(cx, DATABASE, before, wanted).await
     }
 
     async fn set_setting(
@@ -112,25 +121,42 @@ impl<'a> Barrier<'a> {
         key: &str,
         before: Value,
         wanted: Option<&str>,
-        ends: bool,
     ) -> Result<Value, StepError> {
         let target = format!("database {}", self.server.at());
-        let after = json!({ SETTING: wanted, "ends_sessions": ends });
+        let after = json!({ SETTING: wanted });
         let intent = Intent::new(key, target, "alter", CLASSES, before, after);
         let (writer, server, attempted) = (&mut self.writer, self.server, self.attempted);
         let now = cx.clock().now();
         cx.change(intent, async |permit| {
             let changed = async {
                 wall::set_setting(writer, permit, server, wanted).await?;
-                if ends {
-                    wall::end_sessions(writer, permit).await?;
-                }
                 wall::setting(writer.reading()).await
             };
             let setting = changed.await.map_err(|error| error.as_change_error(attempted))?;
             Ok(json!({ SETTING: setting, "at": now }))
         })
         .await
+    }
+
+    /// Ends sessions, by their processes. Each time is an effect of its own.
+    pub(super) async fn end_sessions(
+        &mut self,
+        cx: &PerformCx<'_>,
+        pids: &[i64],
+        time: usize,
+    ) -> Result<(), StepError> {
+        let target = format!("sessions at {}", self.server.at());
+        let key = format!("{SESSIONS}{time}");
+        let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+        let intent = Intent::new(key, target, "end", classes, Value::Null, json!({ "pids": pids }));
+        let (writer, attempted) = (&mut self.writer, self.attempted);
+        let ended = cx.change(intent, async |permit| {
+            let ended = wall::end_sessions(writer, permit, pids).await;
+            ended
+                .map(|()| json!({ "ended": pids.len() }))
+                .map_err(|error| error.as_change_error(attempted))
+        });
+        ended.await.map(drop)
     }
 
     /// Takes a login or the default back. `Ok(false)`: the effect is neither.
@@ -165,7 +191,7 @@ impl<'a> Barrier<'a> {
                 .hint("find out who did it, and set it by hand"));
         }
         let wanted = before[SETTING].as_str().map(str::to_owned);
-        self.set_setting(cx, &undoes, json!({ SETTING: now }), wanted.as_deref(), false).await?;
+        self.set_setting(cx, &undoes, json!({ SETTING: now }), wanted.as_deref()).await?;
         Ok(true)
     }
 }
@@ -185,6 +211,9 @@ pub(super) async fn probe(reader: &mut Reader, effect: &RecordedEffect) -> Optio
         })
     } else if key.trim_start_matches("undo:") == DATABASE {
         in_place(reader, effect).await
+    } else if key.starts_with(SESSIONS) {
+        // Those that are still there are ended by another effect.
+        Ok(Verdict::Done { observed: Value::Null })
     } else {
         return None;
     };
@@ -194,13 +223,7 @@ pub(super) async fn probe(reader: &mut Reader, effect: &RecordedEffect) -> Optio
 async fn in_place(reader: &mut Reader, effect: &RecordedEffect) -> Result<Verdict, DatabaseError> {
     let (before, after) = (&effect.intent.before, &effect.intent.after);
     let now = wall::setting(reader).await?;
-    let ended = after["ends_sessions"] != true
-        || !wall::unfinished(reader).await?.sessions.iter().any(|session| session.client);
     let now = json!(now);
-    if now == after[SETTING] && !ended {
-        let evidence = "the default is set, and other sessions are connected".to_owned();
-        return Ok(Verdict::Unknown { evidence });
-    }
     // When it was set was lost with the answer; before that it was read.
     let observed = json!({ SETTING: now, "at": before["read_at"] });
     Ok(told(&now, &before[SETTING], &after[SETTING], observed))

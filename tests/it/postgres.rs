@@ -6,3 +6,4 @@ mod frozen;
 mod lag;
 mod replicas;
 mod sessions;
+mod wall;

@@ -17,6 +17,8 @@ pub struct Publisher {
     pub slot: Option<Slot>,
     /// `schema.table` of every published table, sorted.
     pub tables: Option<Vec<String>>,
+    /// Of those, the ones of which some rows or columns are left out.
+    pub partial: Option<Vec<String>>,
     /// Publications that are named and there.
     pub publications: Option<Vec<Publication>>,
 }
@@ -67,6 +69,8 @@ pub struct Primary {
     pub in_recovery: Option<bool>,
     /// Which cluster it is.
     pub system: Option<String>,
+    /// The timeline it writes, as in the names of its files.
+    pub timeline: Option<String>,
     /// `streaming` for each standby that is connected (by that slot, where one was named).
     pub standbys: Option<Vec<String>>,
 }
@@ -84,6 +88,10 @@ pub struct Standby {
     pub replayed: Option<Lsn>,
     /// `streaming` while the receiver is connected.
     pub receiver: Option<String>,
+    /// The slot by which it comes, if by any.
+    pub slot: Option<String>,
+    /// The timeline it receives.
+    pub timeline: Option<String>,
 }
 
 /// One look at both sides.
@@ -171,6 +179,10 @@ fn same_tables(publisher: &Publisher, subscriber: &Subscriber) -> Told<()> {
         })?;
     }
     let sent = known(publisher.tables.as_ref(), "which tables are published")?;
+    let partial = known(publisher.partial.as_ref(), "whether tables are published in whole")?;
+    unless(!partial.is_empty(), || {
+        format!("rows or columns are left out of what is published: {}", some(&partial))
+    })?;
     let taken = known(subscriber.tables.as_ref(), "which tables are subscribed")?;
     // The table of marks is this program's own, and may be half made after a crash; a mark that arrives proves itself.
     let without = |all: &[String], other: &[String]| -> Vec<String> {
@@ -218,6 +230,13 @@ fn physical(primary: &Primary, standby: &Standby) -> Told<Lsn> {
     let receiver = receiver
         .ok_or("the receiver at the target is not running, or pg_monitor is missing to see it")?;
     unless(receiver != "streaming", || format!("the receiver at the target: {receiver}"))?;
+    let (one, other) = (
+        known(primary.timeline.as_ref(), "which timeline the source writes")?,
+        known(standby.timeline.as_ref(), "which timeline the target receives")?,
+    );
+    unless(one != other, || {
+        format!("the target follows another server: timeline {other}, and the source's is {one}")
+    })?;
     let standbys = known(primary.standbys.as_ref(), "who is connected to the source")?;
     unless(standbys.is_empty(), || "no standby is connected to the source".to_owned())?;
     unless(!standbys.iter().any(|state| state == "streaming"), || {

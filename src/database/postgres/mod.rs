@@ -15,7 +15,7 @@ mod trace;
 pub mod wall;
 
 pub use lsn::{Lsn, NotALsn};
-pub use pair::{How, Named, Pair, PairError};
+pub use pair::{How, Named, Pair, PairError, position};
 pub use schema::schema;
 pub use server::{Reader, Server, Writer, literal, quoted};
 pub use trace::{Distance, Trace};

@@ -108,6 +108,11 @@ const PUBLISHER: &str = "select json_build_object(
     'tables', (select coalesce(json_agg(name order by name), '[]')
         from (select distinct schemaname || '.' || tablename as name from pg_publication_tables
             where pubname::text in (select json_array_elements_text($2::text::json))) published),
+    'partial', (select coalesce(json_agg(distinct schemaname || '.' || tablename), '[]')
+        from pg_publication_tables published where pubname::text in (select json_array_elements_text($2::text::json))
+            and (to_jsonb(published) ->> 'rowfilter' is not null or jsonb_array_length(to_jsonb(published) -> 'attnames') < (
+                select count(*) from pg_attribute where attrelid = format('%I.%I', schemaname, tablename)::regclass
+                    and attnum > 0 and not attisdropped and attgenerated = ''))),
     'publications', (select coalesce(json_agg(json_build_object(
             'name', pubname, 'everything', pubinsert and pubupdate and pubdelete and pubtruncate)), '[]')
         from pg_publication where pubname::text in (select json_array_elements_text($2::text::json)))
@@ -116,15 +121,25 @@ const PUBLISHER: &str = "select json_build_object(
 const PRIMARY: &str = "select json_build_object(
     'in_recovery', pg_is_in_recovery(),
     'system', (select system_identifier::text from pg_control_system()),
+    'timeline', case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end,
     'standbys', (select coalesce(json_agg(coalesce(state, 'not told, for want of pg_monitor')), '[]')
         from pg_stat_replication sender
         where case when $1::text = ''
             then not exists (select from pg_replication_slots where active_pid = sender.pid and slot_type = 'logical')
-                and coalesce(state, '') <> 'backup'
+                and coalesce(state, '') <> 'backup' and application_name <> 'pg_receivewal'
             else exists (select from pg_replication_slots where active_pid = sender.pid and slot_name = $1::text) end)
 )::text";
 
-const POSITION: &str = "select to_json(pg_current_wal_lsn())::text";
+/// What is committed is in the log as far as it was inserted, though it need not be written yet. Between the end of one page and
+/// the first record of the next there is only a page's header, which nobody ever reaches by itself.
+const POSITION: &str = "select to_json(case when inserted - flushed in (24, 40)
+        and mod(flushed - '0/0'::pg_lsn, current_setting('wal_block_size')::int) = 0 then flushed else inserted end)::text
+    from pg_current_wal_insert_lsn() inserted, pg_current_wal_flush_lsn() flushed";
+
+/// Where the log of a primary ends now: what was committed before has a smaller position.
+pub async fn position(primary: &mut Reader) -> Result<Lsn, DatabaseError> {
+    primary.json(POSITION, &[]).await
+}
 
 impl Pair {
     /// Finds out how `target` follows `source`. What is named must be there; without a name, there must be one answer.
@@ -158,7 +173,7 @@ impl Pair {
         &self.target.server
     }
 
-    /// Where the source's log ends now: what was committed before has a smaller position.
+    /// Where the source's log ends now; see [`position`].
     pub async fn position(&mut self) -> Result<Lsn, DatabaseError> {
         self.source.json(POSITION, &[]).await
     }
@@ -178,8 +193,10 @@ impl Pair {
             How::Physical { slot } => {
                 let query = standby(self.tells_pauses);
                 let standby: Standby = self.target.json(&query, &[]).await?;
-                let primary: Primary =
-                    self.source.json(PRIMARY, &[slot.as_deref().unwrap_or_default()]).await?;
+                // A slot that nobody named, and that the standby comes by, tells it from others.
+                let slot = slot.as_ref().or(standby.slot.as_ref());
+                let slot = slot.map(String::as_str).unwrap_or_default();
+                let primary: Primary = self.source.json(PRIMARY, &[slot]).await?;
                 Ok(Look::Physical(primary, standby))
             }
         }
@@ -272,7 +289,9 @@ fn standby(tells_pauses: bool) -> String {
             'system', (select system_identifier::text from pg_control_system()),
             'replay', case when pg_is_in_recovery() then {replay} end,
             'replayed', pg_last_wal_replay_lsn(),
-            'receiver', (select status from pg_stat_wal_receiver)
+            'receiver', (select status from pg_stat_wal_receiver),
+            'slot', (select slot_name from pg_stat_wal_receiver),
+            'timeline', (select lpad(upper(to_hex(received_tli)), 8, '0') from pg_stat_wal_receiver)
         )::text"
     )
 }

@@ -5,9 +5,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::DatabaseError;
+use super::wall::{Follower, Role, ours};
 use super::{How, Pair, Reader};
 
-/// Something that replication does not carry over, and that an author has accepted.
+/// Something that replication does not carry over, or that a pause does not reach, and that an author has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Accepted {
@@ -19,6 +20,12 @@ pub enum Accepted {
     LargeObjects,
     /// Tables that no publication of the subscription holds.
     UnpublishedTables,
+    /// Superusers who are connected: no login of theirs is closed, and they may write whatever is set.
+    Superusers,
+    /// Other databases whose sessions belong to a role that is closed: a login is of the whole server.
+    OtherDatabases,
+    /// Other subscribers of a publication of all tables: each needs the table of marks, or stops.
+    OtherSubscribers,
 }
 
 /// One thing that was looked at.
@@ -42,8 +49,10 @@ struct Rights {
     user: String,
     reads_sessions: bool,
     ends_sessions: bool,
-    alters_roles: bool,
     owns_database: bool,
+    makes_schemas: bool,
+    superusers: Vec<String>,
+    subscriptions: Vec<String>,
     same_user: u64,
     prepared: u64,
     long: u64,
@@ -54,43 +63,68 @@ struct Contents {
     no_identity: Vec<String>,
     unlogged: Vec<String>,
     unpublished: Vec<String>,
+    unowned: Vec<String>,
+    bystanders: Vec<String>,
     large_objects: u64,
     sequences: u64,
 }
 
-const RIGHTS: &str = "select json_build_object(
+const RIGHTS: &str = concat!(
+    "select json_build_object(
     'in_recovery', pg_is_in_recovery(),
-    'user', current_user::text,
+    'user', session_user::text,
     'reads_sessions', pg_has_role(current_user, 'pg_read_all_stats', 'usage'),
     'ends_sessions', pg_has_role(current_user, 'pg_signal_backend', 'usage'),
-    'alters_roles', (select rolsuper or rolcreaterole from pg_roles where rolname = current_user),
     'owns_database', (select pg_has_role(current_user, datdba, 'usage') from pg_database where datname = current_database()),
-    'same_user', (select count(*) from pg_stat_activity where datname = current_database() and usename = current_user
-        and backend_type = 'client backend' and application_name <> current_setting('application_name')),
+    'makes_schemas', has_database_privilege(current_user, current_database(), 'create'),
+    'superusers', (select coalesce(json_agg(usename || ', ' || count order by usename), '[]') from (
+        select usename, count(*) || ' sessions' as count from pg_stat_activity join pg_roles on pg_roles.oid = usesysid
+        where datname = current_database() and rolsuper and backend_type = 'client backend' and pid <> pg_backend_pid() and not ",
+    ours!(),
+    " group by usename) connected),
+    'subscriptions', (select coalesce(json_agg(subname order by subname), '[]') from pg_subscription
+        where subenabled and subdbid = (select oid from pg_database where datname = current_database())),
+    'same_user', (select count(*) from pg_stat_activity where datname = current_database() and usename = session_user
+        and backend_type = 'client backend' and pid <> pg_backend_pid() and not ",
+    ours!(),
+    "),
     'prepared', (select count(*) from pg_prepared_xacts where database = current_database()),
     'long', (select count(*) from pg_stat_activity where datname = current_database() and xact_start < now() - interval '1 minute'
         and backend_type = 'client backend')
-)::text";
+)::text"
+);
 
-const CONTENTS: &str = "with tables as (
+/// Parts of a partitioned table may be published by the whole. The table of marks is this program's own.
+const CONTENTS: &str = "with asked as (select value as pubname from json_array_elements_text($1::text::json)),
+    tables as (
         select space.nspname || '.' || class.relname as name, class.oid, relpersistence, relreplident
         from pg_class class join pg_namespace space on space.oid = class.relnamespace
-        where relkind = 'r' and nspname !~ '^(pg_|information_schema$|migrate$)' and relpersistence <> 't'),
-    published as (select schemaname || '.' || tablename as name from pg_publication_tables
-        where pubname::text in (select json_array_elements_text($1::text::json)))
+        where relkind = 'r' and nspname !~ '^(pg_|information_schema$)' and relpersistence <> 't'
+            and (nspname, relname) <> ('migrate', 'marker')),
+    published as (select format('%I.%I', schemaname, tablename)::regclass::oid as oid
+        from pg_publication_tables join asked on asked.pubname = pg_publication_tables.pubname::text)
     select json_build_object(
         'no_identity', (select coalesce(json_agg(name order by name), '[]') from tables where relreplident = 'n'
             or relreplident = 'd' and not exists (select from pg_index where indrelid = tables.oid and indisprimary)),
         'unlogged', (select coalesce(json_agg(name order by name), '[]') from tables where relpersistence = 'u'),
         'unpublished', (select coalesce(json_agg(name order by name), '[]') from tables
-            where relpersistence = 'p' and not exists (select from published where published.name = tables.name)),
+            where relpersistence = 'p' and not exists (select from published where published.oid = tables.oid
+                or published.oid in (select relid from pg_partition_ancestors(tables.oid)))),
+        'unowned', (select coalesce(json_agg(pub.pubname order by pub.pubname), '[]') from pg_publication pub join asked on asked.pubname = pub.pubname::text
+            where not puballtables and not pg_has_role(pubowner, 'usage')),
+        'bystanders', (select coalesce(json_agg(slot_name order by slot_name), '[]') from pg_replication_slots
+            where slot_type = 'logical' and plugin = 'pgoutput' and database = current_database() and slot_name <> $2::text
+                and exists (select from pg_publication where puballtables)),
         'large_objects', (select count(*) from pg_largeobject_metadata),
-        'sequences', (select count(*) from pg_sequences where schemaname !~ '^(pg_|migrate$)')
+        'sequences', (select count(*) from pg_sequences where schemaname !~ '^pg_')
     )::text";
 
 /// What the user of this program may do, and who else is there.
-pub async fn rights(reader: &mut Reader) -> Result<Vec<Finding>, DatabaseError> {
-    Ok(judge_rights(&reader.json(RIGHTS, &[]).await?))
+pub async fn rights(
+    reader: &mut Reader,
+    accepted: &[Accepted],
+) -> Result<Vec<Finding>, DatabaseError> {
+    Ok(judge_rights(&reader.json(RIGHTS, &[]).await?, accepted))
 }
 
 /// What is in the source that the target would not get.
@@ -98,16 +132,74 @@ pub async fn contents(
     pair: &mut Pair,
     accepted: &[Accepted],
 ) -> Result<Vec<Finding>, DatabaseError> {
-    let how = pair.how().clone();
-    let publications = match &how {
-        How::Logical { publications, .. } => publications.clone(),
-        How::Physical { .. } => Vec::new(),
-    };
-    let found: Contents = pair.ask_source(CONTENTS, &[&json!(publications).to_string()]).await?;
-    Ok(judge_contents(&found, matches!(how, How::Logical { .. }), accepted))
+    let found = read_contents(pair).await?;
+    Ok(judge_contents(&found, matches!(pair.how(), How::Logical { .. }), accepted))
 }
 
-fn judge_rights(found: &Rights) -> Vec<Finding> {
+/// Other subscribers that a table of marks would stop, by their slots.
+pub async fn bystanders(pair: &mut Pair) -> Result<Vec<String>, DatabaseError> {
+    match pair.how() {
+        How::Logical { .. } => Ok(read_contents(pair).await?.bystanders),
+        How::Physical { .. } => Ok(Vec::new()),
+    }
+}
+
+async fn read_contents(pair: &mut Pair) -> Result<Contents, DatabaseError> {
+    let (publications, slot) = match pair.how().clone() {
+        How::Logical { publications, slot, .. } => (publications, slot),
+        How::Physical { .. } => (Vec::new(), String::new()),
+    };
+    pair.ask_source(CONTENTS, &[&json!(publications).to_string(), &slot]).await
+}
+
+/// By what the target comes in.
+pub fn follower(pair: Option<&Pair>) -> Follower {
+    match pair.map(Pair::how) {
+        None => Follower::None,
+        Some(How::Logical { slot, .. } | How::Physical { slot: Some(slot) }) => {
+            Follower::Slot(slot.clone())
+        }
+        Some(How::Physical { slot: None }) => Follower::Standby,
+    }
+}
+
+/// Whether the logins that are to be closed can be, and whom else that would hit.
+pub fn logins(roles: &[Role], named: &[String], accepted: &[Accepted]) -> Vec<Finding> {
+    let those = |fits: &dyn Fn(&&Role) -> bool| -> Vec<String> {
+        roles.iter().filter(fits).map(|role| role.name.clone()).collect()
+    };
+    let is_there = |name: &&String| roles.iter().any(|role| role.name == **name);
+    let absent: Vec<String> = named.iter().filter(|name| !is_there(name)).cloned().collect();
+    let elsewhere = roles.iter().filter(|role| role.login && !role.elsewhere.is_empty());
+    let elsewhere = elsewhere.map(|role| format!("{} in {}", role.name, role.elsewhere.join(", ")));
+    let open = |role: &&Role| role.replicates && (role.sessions > 0 || named.contains(&role.name));
+    vec![
+        none("roles that are not there, or are this program's own", &absent, false),
+        none(
+            "logins that this user may not close",
+            &those(&|role| role.login && !role.alterable && !role.replicates),
+            false,
+        ),
+        none("roles by which the target comes in, and clients too", &those(&open), false),
+        none(
+            "sessions of these roles in other databases",
+            &elsewhere.collect::<Vec<_>>(),
+            accepted.contains(&Accepted::OtherDatabases),
+        ),
+    ]
+}
+
+/// There should be none of it; what is there stands in the way unless it was accepted.
+fn none(check: &str, found: &[String], accepted: bool) -> Finding {
+    let detail = match (found.is_empty(), accepted) {
+        (true, _) => "none".to_owned(),
+        (false, true) => format!("{}; accepted", found.join(", ")),
+        (false, false) => found.join(", "),
+    };
+    Finding { check: check.to_owned(), detail, holds: found.is_empty() || accepted }
+}
+
+fn judge_rights(found: &Rights, accepted: &[Accepted]) -> Vec<Finding> {
     let user = &found.user;
     let right = |holds: bool, check: &str, missing: String| Finding {
         check: check.to_owned(),
@@ -131,12 +223,12 @@ fn judge_rights(found: &Rights) -> Vec<Finding> {
         ),
         right(found.reads_sessions, "see every session", format!("{user} lacks pg_read_all_stats")),
         right(found.ends_sessions, "end sessions", format!("{user} lacks pg_signal_backend")),
-        right(found.alters_roles, "close logins", format!("{user} lacks createrole")),
         right(
             found.owns_database,
             "change the database's settings",
             format!("{user} does not own the database"),
         ),
+        right(found.makes_schemas, "make a schema", format!("{user} lacks create on the database")),
         right(
             found.same_user == 0,
             "log in apart from everybody else",
@@ -145,38 +237,45 @@ fn judge_rights(found: &Rights) -> Vec<Finding> {
                 found.same_user
             ),
         ),
+        none(
+            "superusers that are connected",
+            &found.superusers,
+            accepted.contains(&Accepted::Superusers),
+        ),
+        none("subscriptions by which others write into the source", &found.subscriptions, false),
         open(found.prepared, "prepared transactions"),
         open(found.long, "transactions older than a minute"),
     ]
 }
 
 fn judge_contents(found: &Contents, is_logical: bool, accepted: &[Accepted]) -> Vec<Finding> {
-    let finding = |check: &str, what: Accepted, found: String| {
-        let (none, accepted) = (found.is_empty(), accepted.contains(&what));
-        let detail = match (none, accepted) {
-            (true, _) => "none".to_owned(),
-            (false, true) => format!("{found}; accepted"),
-            (false, false) => found,
-        };
-        Finding { check: check.to_owned(), detail, holds: none || accepted }
+    let finding = |check: &str, what: Accepted, found: &[String]| {
+        none(check, found, accepted.contains(&what))
     };
-    let mut findings =
-        vec![finding("unlogged tables", Accepted::UnloggedTables, found.unlogged.join(", "))];
+    let mut findings = vec![finding("unlogged tables", Accepted::UnloggedTables, &found.unlogged)];
     if is_logical {
-        let objects =
-            if found.large_objects == 0 { String::new() } else { found.large_objects.to_string() };
+        let objects: Vec<String> = Some(found.large_objects.to_string())
+            .filter(|_| found.large_objects > 0)
+            .into_iter()
+            .collect();
         findings.extend([
             finding(
                 "tables without a replica identity",
                 Accepted::NoReplicaIdentity,
-                found.no_identity.join(", "),
+                &found.no_identity,
             ),
             finding(
                 "tables that are not published",
                 Accepted::UnpublishedTables,
-                found.unpublished.join(", "),
+                &found.unpublished,
             ),
-            finding("large objects", Accepted::LargeObjects, objects),
+            finding("large objects", Accepted::LargeObjects, &objects),
+            none("publications that this user may not alter", &found.unowned, false),
+            finding(
+                "other subscribers, which the table of marks would stop",
+                Accepted::OtherSubscribers,
+                &found.bystanders,
+            ),
             Finding {
                 check: "sequences".to_owned(),
                 detail: match found.sequences {
@@ -203,8 +302,10 @@ mod tests {
             user,
             reads_sessions: true,
             ends_sessions: true,
-            alters_roles: true,
             owns_database: true,
+            makes_schemas: true,
+            superusers: Vec::new(),
+            subscriptions: Vec::new(),
             same_user: 0,
             prepared: 1,
             long: 2,
@@ -213,19 +314,21 @@ mod tests {
 
     #[test]
     fn each_missing_right_stands_in_the_way_and_what_is_waited_for_does_not() {
-        assert!(judge_rights(&rights()).iter().all(|finding| finding.holds));
-        let spoil: [fn(&mut Rights); 6] = [
+        assert!(judge_rights(&rights(), &[]).iter().all(|finding| finding.holds));
+        let spoil: [fn(&mut Rights); 8] = [
             |it| it.in_recovery = true,
             |it| it.reads_sessions = false,
             |it| it.ends_sessions = false,
-            |it| it.alters_roles = false,
             |it| it.owns_database = false,
+            |it| it.makes_schemas = false,
+            |it| it.superusers.push("admin".to_owned()),
+            |it| it.subscriptions.push("upstream".to_owned()),
             |it| it.same_user = 1,
         ];
         for spoil in spoil {
             let mut found = rights();
             spoil(&mut found);
-            assert_eq!(judge_rights(&found).iter().filter(|finding| !finding.holds).count(), 1);
+            assert_eq!(judge_rights(&found, &[]).iter().filter(|it| !it.holds).count(), 1);
         }
     }
 
@@ -236,6 +339,8 @@ mod tests {
             no_identity: one(),
             unlogged: one(),
             unpublished: one(),
+            unowned: Vec::new(),
+            bystanders: one(),
             large_objects: 3,
             sequences: 1,
         };
@@ -245,7 +350,34 @@ mod tests {
                 .filter(|finding| !finding.holds)
                 .count()
         };
-        assert_eq!((held(true, &[]), held(false, &[])), (4, 1));
-        assert_eq!(held(true, &[Accepted::LargeObjects, Accepted::UnloggedTables]), 2);
+        assert_eq!((held(true, &[]), held(false, &[])), (5, 1));
+        assert_eq!(held(true, &[Accepted::LargeObjects, Accepted::UnloggedTables]), 3);
+    }
+
+    #[test]
+    fn a_login_that_can_not_be_closed_or_is_needed_elsewhere_stands_in_the_way() {
+        let role = Role {
+            name: "app".to_owned(),
+            login: true,
+            replicates: false,
+            alterable: true,
+            sessions: 1,
+            elsewhere: Vec::new(),
+        };
+        let held = |role: &Role, named: &[&str], accepted: &[Accepted]| {
+            let named: Vec<String> = named.iter().map(|&name| name.to_owned()).collect();
+            let found = logins(std::slice::from_ref(role), &named, accepted);
+            found.into_iter().filter(|it| !it.holds).map(|it| it.detail).collect::<Vec<_>>()
+        };
+        assert!(held(&role, &[], &[]).is_empty());
+        assert_eq!(held(&role, &["app", "ap"], &[]), ["ap"]);
+        assert_eq!(held(&Role { alterable: false, ..role.clone() }, &[], &[]), ["app"]);
+        assert_eq!(held(&Role { replicates: true, ..role.clone() }, &[], &[]), ["app"]);
+        let quiet = Role { replicates: true, sessions: 0, ..role.clone() };
+        assert!(held(&quiet, &[], &[]).is_empty());
+        assert_eq!(held(&quiet, &["app"], &[]), ["app"]);
+        let shared = Role { elsewhere: vec!["billing".to_owned()], ..role };
+        assert_eq!(held(&shared, &[], &[]), ["app in billing"]);
+        assert!(held(&shared, &[], &[Accepted::OtherDatabases]).is_empty());
     }
 }

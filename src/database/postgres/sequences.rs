@@ -9,12 +9,22 @@ use super::super::DatabaseError;
 use super::{Reader, Writer, literal, quoted};
 use crate::journal::EffectPermit;
 
-/// Where a sequence stands.
+/// What a sequence holds: its two columns that change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct At {
+    /// The number.
+    pub value: i64,
+    /// It was given out, and the one after it comes next; else it comes next itself.
+    pub called: bool,
+}
+
+/// A sequence, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sequence {
-    /// The last number that was given out; none where none was.
-    pub last: Option<i64>,
-    /// The first one.
+    /// Where it stands.
+    #[serde(flatten)]
+    pub at: At,
+    /// The first number.
     pub start: i64,
     /// From one to the next; negative where it counts down.
     pub step: i64,
@@ -27,62 +37,85 @@ pub struct Sequence {
 /// By schema and name, each as [`quoted`]: `"public"."orders_id_seq"`.
 pub type Sequences = BTreeMap<String, Sequence>;
 
+/// What sequences are set to, by the same names.
+pub type Values = BTreeMap<String, At>;
+
+/// The relation itself is read: the view `pg_sequences` shows null for one that may not be read, and for one that was set.
 const ALL: &str = "select coalesce(json_object_agg(name, value), '{}')::text from (
     select '\"' || replace(schemaname, '\"', '\"\"') || '\".\"' || replace(sequencename, '\"', '\"\"') || '\"' as name,
-        json_build_object('last', last_value, 'start', start_value, 'step', increment_by, 'min', min_value, 'max', max_value) as value
-    from pg_sequences where schemaname !~ '^(pg_|migrate$)') named";
+        json_build_object('value', (xpath('/row/last_value/text()', state))[1]::text::bigint,
+            'called', (xpath('/row/is_called/text()', state))[1]::text::boolean,
+            'start', start_value, 'step', increment_by, 'min', min_value, 'max', max_value) as value
+    from (select pg_sequences.*, query_to_xml(format('select last_value, is_called from %I.%I', schemaname, sequencename), false, true, '') as state
+        from pg_sequences where schemaname !~ '^pg_') found) named";
 
-/// Every sequence of the database.
+/// Every sequence of the database. One that this user may not read is an error.
 pub async fn all(reader: &mut Reader) -> Result<Sequences, DatabaseError> {
     reader.json(ALL, &[]).await
 }
 
 impl Sequence {
-    /// Of two numbers the one that is given out later.
-    fn later(self, one: i64, other: i64) -> i64 {
-        if self.step < 0 { one.min(other) } else { one.max(other) }
+    /// It has never given out a number and was never set.
+    fn is_fresh(self) -> bool {
+        self.at == At { value: self.start, called: false }
     }
 
-    /// `last` and `margin` numbers more, as far as there are any.
-    fn beyond(self, last: i64, margin: u32) -> i64 {
-        let ahead = self.step.saturating_mul(i64::from(margin));
-        last.saturating_add(ahead).clamp(self.min, self.max)
+    /// The number that comes next; none where it has run out, as far as it does not begin again.
+    fn next(self) -> Option<i64> {
+        let At { value, called } = self.at;
+        let next = if called { value.checked_add(self.step)? } else { value };
+        (self.min..=self.max).contains(&next).then_some(next)
+    }
+
+    /// `margin` numbers further, but never more than half of those that are left.
+    fn beyond(self, margin: u32) -> At {
+        let Some(next) = self.next() else { return self.at };
+        let end = if self.step < 0 { self.min } else { self.max };
+        let left = i128::from(end) - i128::from(next);
+        let left = left / i128::from(self.step);
+        let ahead = (left / 2).min(i128::from(margin)) * i128::from(self.step);
+        let value = i64::try_from(i128::from(next) + ahead).unwrap_or(next);
+        At { value, called: false }
+    }
+
+    /// Whether it has been as far as `at` or further.
+    pub fn has_reached(self, at: At) -> bool {
+        let wanted = Self { at, ..self };
+        match (self.next(), wanted.next()) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(wanted)) if self.step < 0 => own <= wanted,
+            (Some(own), Some(wanted)) => own >= wanted,
+        }
     }
 }
 
 /// What each sequence of the target is to be set to, so that it gives out no number that the source gave out or the target
 /// itself. `Err` names those that the target does not have.
-pub fn carried(
-    source: &Sequences,
-    target: &Sequences,
-    margin: u32,
-) -> Result<BTreeMap<String, i64>, Vec<String>> {
-    let used =
-        || source.iter().filter_map(|(name, sequence)| Some((name, sequence, sequence.last?)));
+pub fn carried(source: &Sequences, target: &Sequences, margin: u32) -> Result<Values, Vec<String>> {
+    let used = || source.iter().filter(|(_, sequence)| !sequence.is_fresh());
     let missing: Vec<String> = used()
-        .filter(|(name, ..)| !target.contains_key(*name))
-        .map(|(name, ..)| name.clone())
+        .filter(|(name, _)| !target.contains_key(*name))
+        .map(|(name, _)| name.clone())
         .collect();
     if !missing.is_empty() {
         return Err(missing);
     }
-    let wanted = used().map(|(name, sequence, last)| {
-        let wanted = sequence.beyond(last, margin);
-        let own = target[name].last.unwrap_or(wanted);
-        (name.clone(), sequence.later(wanted, own))
+    let wanted = used().map(|(name, sequence)| {
+        let (wanted, own) = (sequence.beyond(margin), target[name]);
+        (name.clone(), if own.has_reached(wanted) { own.at } else { wanted })
     });
     Ok(wanted.collect())
 }
 
-/// Sets a sequence so that the number after `last` comes next; without `last`, its first one.
+/// Sets a sequence.
 pub async fn set(
     writer: &mut Writer,
     permit: &EffectPermit,
     name: &str,
-    last: Option<i64>,
-    start: i64,
+    at: At,
 ) -> Result<(), DatabaseError> {
-    let (value, called) = (last.unwrap_or(start), last.is_some());
+    let At { value, called } = at;
     let statement = format!("select setval({}::regclass, {value}, {called})", literal(name));
     writer.execute(permit, &statement).await
 }
@@ -98,33 +131,58 @@ mod tests {
 
     use super::*;
 
-    fn sequence(last: Option<i64>, step: i64) -> Sequence {
-        Sequence { last, start: 1, step, min: -1000, max: 1000 }
+    fn one(at: At, step: i64) -> Sequences {
+        let sequence = Sequence { at, start: 1, step, min: -1000, max: 1000 };
+        BTreeMap::from([(name("s", "q"), sequence)])
     }
 
-    fn one(last: Option<i64>, step: i64) -> Sequences {
-        BTreeMap::from([("\"s\".\"q\"".to_owned(), sequence(last, step))])
+    fn anywhere() -> impl Strategy<Value = At> {
+        (-1000_i64..=1000, any::<bool>()).prop_map(|(value, called)| At { value, called })
     }
 
     proptest! {
         #[test]
-        fn no_number_is_given_out_twice(
-            source in -900_i64..900, own in proptest::option::of(-900_i64..900), margin in 0_u32..2000,
-            step in prop_oneof![-9_i64..-1, 1_i64..9],
+        fn no_number_is_given_out_twice_and_no_sequence_is_emptied(
+            source in anywhere(), own in anywhere(), margin in 0_u32..3000,
+            step in prop_oneof![-9_i64..=-1, 1_i64..=9],
         ) {
-            let wanted = carried(&one(Some(source), step), &one(own, step), margin).expect("it is there");
-            let value = wanted["\"s\".\"q\""];
-            // In the direction of the sequence, neither side has been further.
-            prop_assert!((value - source) * step.signum() >= 0);
-            prop_assert!(own.is_none_or(|own| (value - own) * step.signum() >= 0));
-            prop_assert!((-1000..=1000).contains(&value));
+            let (here, there) = (one(source, step), one(own, step));
+            let wanted = carried(&here, &there, margin).expect("it is there");
+            let of = |sequences: &Sequences| sequences[&name("s", "q")];
+            prop_assert_eq!(wanted.is_empty(), of(&here).is_fresh());
+            let Some(&at) = wanted.get(&name("s", "q")) else { return Ok(()) };
+            let set = Sequence { at, ..of(&there) };
+            // Neither side has been further, and where both had numbers left there are some.
+            prop_assert!(set.has_reached(source) && set.has_reached(own));
+            let had = of(&here).next().is_some() && of(&there).next().is_some();
+            prop_assert!(!had || set.next().is_some());
+            prop_assert!((-1000..=1000).contains(&at.value));
         }
     }
 
     #[test]
+    fn the_margin_leaves_half_of_what_is_left() {
+        let small = |value, called| Sequence {
+            at: At { value, called },
+            start: 1,
+            step: 1,
+            min: 1,
+            max: 32767,
+        };
+        assert_eq!(small(7, true).beyond(1000), At { value: 1008, called: false });
+        assert_eq!(small(32000, true).beyond(1000), At { value: 32384, called: false });
+        assert_eq!(small(32767, true).beyond(1000), At { value: 32767, called: true });
+        assert_eq!(small(32767, false).beyond(1000), At { value: 32767, called: false });
+        assert_eq!(small(5000, false).beyond(10), At { value: 5010, called: false });
+    }
+
+    #[test]
     fn what_was_never_used_stays_and_what_is_missing_is_named() {
-        assert_eq!(carried(&one(None, 1), &Sequences::new(), 5), Ok(BTreeMap::new()));
-        let missing = carried(&one(Some(3), 1), &Sequences::new(), 5).expect_err("it is missing");
+        let fresh = At { value: 1, called: false };
+        assert_eq!(carried(&one(fresh, 1), &Sequences::new(), 5), Ok(Values::new()));
+        // Restarted by hand, and nothing given out since.
+        let set = At { value: 3, called: false };
+        let missing = carried(&one(set, 1), &Sequences::new(), 5).expect_err("it is missing");
         assert_eq!(missing, [name("s", "q")]);
     }
 }

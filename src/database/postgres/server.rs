@@ -149,6 +149,11 @@ impl Server {
             ("statement_timeout", limit.as_str()),
             ("default_transaction_read_only", if writes { "off" } else { "on" }),
             ("default_transaction_deferrable", "off"),
+            ("jit", "off"),
+            ("lock_timeout", "0"),
+            ("idle_in_transaction_session_timeout", "0"),
+            // What is acknowledged is in the log, whatever a standby does.
+            ("synchronous_commit", "local"),
         ]);
         let connected = tokio::time::timeout(self.connect_limit, options.connect()).await;
         let connection = match connected {
@@ -160,7 +165,10 @@ impl Server {
             }
         };
         let patience = self.statement_limit + SILENCE;
-        Ok(Reader { at: self.at.clone(), patience, connection })
+        let mut reader = Reader { at: self.at.clone(), patience, connection };
+        // Not every version has them.
+        reader.run("select set_config(name, '0', false) from pg_settings where name in ('idle_session_timeout', 'transaction_timeout')").await?;
+        Ok(reader)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{FailureClass, PerformCx, StepError, Verdict};
 use crate::clock::since;
 use crate::database::DatabaseError;
 use crate::database::postgres::marker::{self, Sides};
-use crate::database::postgres::{Pair, Writer};
+use crate::database::postgres::{Pair, Writer, preflight};
 use crate::journal::EffectPermit;
 use crate::run::{Intent, Repeat, Undo};
 use crate::steps::{Granted, marking};
@@ -43,13 +43,21 @@ pub(super) struct Heartbeat {
 impl Heartbeat {
     /// Makes the table.
     pub(super) async fn begin(cx: &mut PerformCx<'_>, pair: &mut Pair, attempted: &str) -> Result<Self, StepError> {
+        let read = |error: DatabaseError| error.as_step_error(attempted);
+        let bystanders = preflight::bystanders(pair).await.map_err(read)?;
+        if !bystanders.is_empty() {
+            let known = "other subscribers would stop at the table of a heartbeat; nothing was changed";
+            return Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known)
+                .cause(format!("slots {}", bystanders.join(", ")))
+                .hint("leave `heartbeat` out, or publish tables by name; then `migrate resume`"));
+        }
         // What an attempt left that was cut off is this one's to remove.
         let mine = || cx.recorded.iter().filter(|effect| effect.intent.key.starts_with(KEY));
         let left = mine().rev().find(|effect| effect.observed.as_ref() != Some(&effect.intent.before));
         let ended = mine().filter(|effect| effect.done).count();
         let before = match left {
             Some(effect) => effect.intent.before.clone(),
-            None => json!(marker::sides(pair).await.map_err(|error| error.as_step_error(attempted))?),
+            None => json!(marker::sides(pair).await.map_err(read)?),
         };
         let found = serde_json::from_value(before.clone()).unwrap_or(Sides::NONE);
         let target = format!("{} at {} and {}", marker::TABLE, pair.source().at(), pair.target().at());
@@ -90,9 +98,10 @@ impl Heartbeat {
                 _ if since(began, now) < PACE => cx.read.sleep(BETWEEN, cx.busy).await.map_err(Unready::Stopped)?,
                 None => return Ok(Seen::Nothing),
                 Some(beat) => {
-                    // Both by the clock of the source.
+                    // Both by the clock of the source; one that was set back tells nothing.
                     let micros = marker::now(pair).await?.saturating_sub(beat.at);
-                    return Ok(Seen::Behind(Duration::from_micros(u64::try_from(micros).unwrap_or_default())));
+                    let age = u64::try_from(micros).ok().map(Duration::from_micros);
+                    return Ok(age.map_or(Seen::Nothing, Seen::Behind));
                 }
             }
         }

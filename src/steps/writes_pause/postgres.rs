@@ -1,5 +1,6 @@
 //! `writes.pause` on a PostgreSQL database: keep new writers out, end the sessions there are, wait for what they left open, write
-//! the sentinel, record the position, and see all of it at the target. In that order.
+//! the sentinel, record the position, and see all of it at the target. In that order. That the wall stands is looked at again in
+//! every attempt and at the end, and never taken from the journal.
 
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use crate::database::DatabaseError;
 use crate::database::postgres::judge::{Look, Standing};
 use crate::database::postgres::marker::{self, Sides};
 use crate::database::postgres::preflight::{self, Finding};
-use crate::database::postgres::wall::{self, Role};
-use crate::database::postgres::{Lsn, Named, Pair, PairError, Reader, Server};
+use crate::database::postgres::wall::{self, Role, Session};
+use crate::database::postgres::{Lsn, Named, Pair, PairError, Reader, Server, position};
 use crate::run::{Intent, Repeat, Undo};
 
 const MARKER: &str = "marker";
 const SENTINEL: &str = "sentinel";
+const CLOSED: &str = "new writes are refused, and nothing more was changed";
 const BETWEEN: Duration = Duration::from_millis(20);
 const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
 
@@ -64,8 +66,10 @@ impl<'a> Pause<'a> {
         self.server.reader().await.map_err(|error| self.read(&error))
     }
 
-    async fn findings(&mut self, reader: &mut Reader) -> Result<Vec<Finding>, StepError> {
-        let mut found = preflight::rights(reader).await.map_err(|error| self.read(&error))?;
+    async fn findings(&mut self, reader: &mut Reader, roles: &[Role]) -> Result<Vec<Finding>, StepError> {
+        let accepted = &self.with.accept;
+        let mut found = preflight::rights(reader, accepted).await.map_err(|error| self.read(&error))?;
+        found.extend(preflight::logins(roles, &self.with.roles, accepted));
         if let Some(pair) = &mut self.pair {
             let contents = preflight::contents(pair, &self.with.accept).await;
             found.extend(contents.map_err(|error| error.as_step_error(&self.attempted))?);
@@ -74,7 +78,8 @@ impl<'a> Pause<'a> {
     }
 
     async fn writers(&self, reader: &mut Reader) -> Result<Vec<Role>, StepError> {
-        wall::writers(reader, &self.with.roles).await.map_err(|error| self.read(&error))
+        let follower = preflight::follower(self.pair.as_ref());
+        wall::writers(reader, &self.with.roles, &follower).await.map_err(|error| self.read(&error))
     }
 
     /// What would be changed, and what stands in the way.
@@ -94,7 +99,8 @@ impl<'a> Pause<'a> {
         let setting = wall::setting(&mut reader).await.map_err(|error| self.read(&error))?;
         let target = format!("default_transaction_read_only of {}", self.server.at());
         changes.push(change(target, setting.as_deref().unwrap_or("not set"), "on; sessions are ended"));
-        let mut readings: Vec<Evidence> = self.findings(&mut reader).await?.into_iter().map(evidence).collect();
+        let findings = self.findings(&mut reader, &roles).await?;
+        let mut readings: Vec<Evidence> = findings.into_iter().map(evidence).collect();
         readings.extend(replicating(&roles));
         if let Some(pair) = &mut self.pair {
             let standing = twice(cx, pair).await.map_err(|error| error.as_step_error(&self.attempted))?;
@@ -104,21 +110,25 @@ impl<'a> Pause<'a> {
         Ok(Preview { changes, readings })
     }
 
-    /// Nothing has been changed yet: what stands in the way stops the step.
-    async fn preflight(&mut self, cx: &StepCx, reader: &mut Reader) -> Result<(), StepError> {
-        let findings = self.findings(reader).await?;
-        let mut in_the_way: Vec<String> =
-            findings.iter().filter(|it| !it.holds).map(|it| format!("{}: {}", it.check, it.detail)).collect();
-        if let Some(pair) = &mut self.pair {
+    /// What stands in the way stops the step before it goes on.
+    async fn preflight(&mut self, cx: &StepCx, reader: &mut Reader, roles: &[Role]) -> Result<(), StepError> {
+        let mut in_the_way = in_the_way(&self.findings(reader, roles).await?);
+        let is_first = cx.recorded.is_empty();
+        if let Some(pair) = self.pair.as_mut().filter(|_| is_first) {
             let standing = twice(cx, pair).await.map_err(|error| error.as_step_error(&self.attempted))?;
             if let Standing::Unknown(why) = standing {
                 in_the_way.push(format!("replication to the target: {why}"));
             }
         }
+        let known = if is_first { "writes go on; nothing was changed" } else { CLOSED };
+        self.refuse(in_the_way, known)
+    }
+
+    /// What stands in the way, if anything does.
+    fn refuse(&self, in_the_way: Vec<String>, known: &str) -> Result<(), StepError> {
         if in_the_way.is_empty() {
             return Ok(());
         }
-        let known = "writes go on; nothing was changed";
         let error = StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known)
             .hint("mend what is named, or accept by `accept:` what is not carried over; then `migrate resume`");
         Err(in_the_way.into_iter().fold(error, StepError::cause))
@@ -126,12 +136,10 @@ impl<'a> Pause<'a> {
 
     pub(super) async fn perform(&mut self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let mut reader = self.reader().await?;
-        if cx.recorded.is_empty() {
-            self.preflight(cx.read, &mut reader).await?;
-        }
+        let roles = self.writers(&mut reader).await?;
+        self.preflight(cx.read, &mut reader, &roles).await?;
         self.mark(cx).await?;
         let at = cx.clock().now();
-        let roles = self.writers(&mut reader).await?;
         let server = self.server.clone();
         let attempted = self.attempted.clone();
         let mut barrier = Barrier::open(&server, &attempted).await?;
@@ -140,13 +148,21 @@ impl<'a> Pause<'a> {
         names.extend(roles.iter().filter(|role| !role.replicates).map(|role| role.name.clone()));
         names.sort();
         names.dedup();
+        // Taken back in the opposite order: logins come back even where the default was changed by another hand.
+        let closed = barrier.setting(cx, Some("on"), at).await?;
         for name in &names {
             barrier.login(cx, name, false, at).await?;
         }
-        let closed = barrier.setting(cx, Some("on"), true, at).await?;
         let mut facts = vec![self.emptied(cx, &mut reader, &mut barrier, &names).await?];
+        if let Some(pair) = &mut self.pair {
+            // Something may have come between the look and the wall.
+            let contents = preflight::contents(pair, &self.with.accept).await;
+            let contents = contents.map_err(|error| error.as_step_error(&self.attempted))?;
+            self.refuse(in_the_way(&contents), CLOSED)?;
+        }
         let position = self.sentinel(cx, &mut reader, &mut barrier).await?;
         facts.extend(self.drain(cx, position).await?);
+        self.still_stands(&mut reader, &names).await?;
         barrier.writer.close().await;
         let paused_at = cx
             .recorded
@@ -177,13 +193,15 @@ impl<'a> Pause<'a> {
             Some(effect) => effect.intent.before.clone(),
             None => json!(marker::sides(pair).await.map_err(|error| error.as_step_error(attempted))?),
         };
-        let after = json!(Sides::BOTH);
+        let (after, found) = (json!(Sides::BOTH), before.clone());
         let target = format!("{} at {} and {}", marker::TABLE, pair.source().at(), pair.target().at());
         let intent = Intent::new(MARKER, target, "create", CLASSES, before, after);
         cx.change(intent, async |permit| {
-            let made = marker::make(pair, permit).await;
-            made.map_err(|error| error.as_change_error(attempted))?;
-            Ok(json!(Sides::BOTH))
+            let Err(error) = marker::make(pair, permit).await else { return Ok(json!(Sides::BOTH)) };
+            // It takes several statements, and the first may have been carried out.
+            let is_as_before = marker::sides(pair).await.is_ok_and(|now| json!(now) == found);
+            let error = error.as_change_error(attempted);
+            Err(if is_as_before { error } else { StepError { class: FailureClass::Unknown, ..error } })
         })
         .await?;
         // Its own first copy, and the worker that was told of it, must not be what the pause waits for.
@@ -199,7 +217,30 @@ impl<'a> Pause<'a> {
         })
     }
 
-    /// Waits until nobody is connected who may write, and nothing is open.
+    /// The wall has no gap, and nothing came through it.
+    async fn still_stands(&self, reader: &mut Reader, closed: &[String]) -> Result<(), StepError> {
+        let gaps = async {
+            let mut gaps = wall::gaps(reader, closed).await?;
+            let mut unfinished = wall::unfinished(reader).await?;
+            // Whoever knocks by now is refused.
+            unfinished.opening.clear();
+            gaps.extend(unfinished.writing(closed));
+            Ok(gaps)
+        };
+        self.no_gaps(gaps.await.map_err(|error: DatabaseError| self.read(&error))?)
+    }
+
+    fn no_gaps(&self, gaps: Vec<String>) -> Result<(), StepError> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let known = "the database was opened by another hand; writes may be accepted";
+        let error = StepError::new(FailureClass::Drift, "MIG0523", &self.attempted, known)
+            .hint("find out who did it and close it again, then `migrate resume`; `migrate rollback` accepts writes again");
+        Err(gaps.into_iter().fold(error, StepError::cause))
+    }
+
+    /// Ends sessions and waits until nobody is connected who may write, and nothing is open.
     async fn emptied(
         &self,
         cx: &mut PerformCx<'_>,
@@ -209,15 +250,22 @@ impl<'a> Pause<'a> {
     ) -> Result<Evidence, StepError> {
         let began = cx.clock().steady();
         let deadline = advance(began, self.with.drain_within.duration());
+        let first = barrier::times_ended(&cx.recorded);
+        let (mut times, mut knocked) = (first, None);
         loop {
-            let setting = wall::setting(barrier.writer.reading()).await.map_err(|error| self.read(&error))?;
-            if setting.as_deref() != Some("on") {
-                let known = "the database was opened by another hand; writes may be accepted";
-                return Err(StepError::new(FailureClass::Drift, "MIG0523", &self.attempted, known)
-                    .hint("find out who did it, then `migrate resume`"));
+            self.no_gaps(wall::gaps(reader, closed).await.map_err(|error| self.read(&error))?)?;
+            let mut unfinished = wall::unfinished(reader).await.map_err(|error| self.read(&error))?;
+            // Only who knocked before the logins were closed may have been let in.
+            let knocked = knocked.get_or_insert_with(|| unfinished.opening.clone());
+            unfinished.opening.retain(|pid| knocked.contains(pid));
+            // At first whoever keeps a default of before; then only who may write all the same.
+            let ends = |it: &&Session| it.can_be_ended && (times == first || it.may_write(closed));
+            let pids: Vec<i64> = unfinished.sessions.iter().filter(ends).map(|it| it.pid).collect();
+            if !pids.is_empty() {
+                barrier.end_sessions(cx, &pids, times).await?;
             }
-            let left = wall::unfinished(reader).await.map_err(|error| self.read(&error))?;
-            let left = left.writing(closed).join(", ");
+            times += 1;
+            let left = unfinished.writing(closed).join(", ");
             if left.is_empty() {
                 return Ok(Evidence {
                     check: format!("sessions and open transactions at {}", self.with.system),
@@ -257,8 +305,7 @@ impl<'a> Pause<'a> {
             })
             .await?;
         }
-        let position = reader.json("select to_json(pg_current_wal_lsn())::text", &[]).await;
-        position.map_err(|error| self.read(&error))
+        position(reader).await.map_err(|error| self.read(&error))
     }
 
     /// Waits until the target has all of it: the position is reached, nothing speaks against it, the sentinel is there.
@@ -392,6 +439,10 @@ fn well(standing: &Standing) -> Evidence {
         detail,
         holds: matches!(standing, Standing::At(_)),
     }
+}
+
+fn in_the_way(findings: &[Finding]) -> Vec<String> {
+    findings.iter().filter(|it| !it.holds).map(|it| format!("{}: {}", it.check, it.detail)).collect()
 }
 
 fn evidence(finding: Finding) -> Evidence {

@@ -9,15 +9,12 @@ use super::super::barrier::{self, Barrier};
 use super::{Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError, Verdict, With};
 use crate::clock::since;
 use crate::database::DatabaseError;
-use crate::database::postgres::sequences::{self, Sequences};
+use crate::database::postgres::sequences::{self, Sequences, Values};
 use crate::database::postgres::{Server, wall};
 use crate::run::{Intent, Repeat, Undo};
 
 const SEQUENCES: &str = "sequences";
 const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
-
-/// What a sequence was, and what it is set to.
-type Values = BTreeMap<String, Option<i64>>;
 
 /// One database to open.
 pub(super) struct Opening<'a> {
@@ -52,7 +49,11 @@ impl<'a> Opening<'a> {
         }
         let at = format!(" at {}", self.server.at());
         let effects = cx.others.values().flatten().filter(|effect| effect.intent.target.ends_with(&at));
-        let closed = effects.filter(|effect| effect.intent.after["login"] == false);
+        let is_closing = |effect: &&RecordedEffect| {
+            let Intent { before, after, .. } = &effect.intent;
+            before["login"] == true && after["login"] == false
+        };
+        let closed = effects.filter(is_closing);
         let mut roles: Vec<String> =
             closed.filter_map(|effect| barrier::role_of(&effect.intent.key)).map(str::to_owned).collect();
         roles.sort();
@@ -60,7 +61,7 @@ impl<'a> Opening<'a> {
         roles
     }
 
-    async fn is_open(&self, cx: &StepCx) -> Result<(Option<String>, Vec<(String, Option<bool>)>), StepError> {
+    async fn is_open(&self, cx: &StepCx) -> Result<(Option<String>, Vec<(String, bool)>), StepError> {
         let read = |error: DatabaseError| self.read(&error);
         let mut reader = self.server.reader().await.map_err(read)?;
         let standby: bool = reader.json("select to_json(pg_is_in_recovery())::text", &[]).await.map_err(read)?;
@@ -72,7 +73,11 @@ impl<'a> Opening<'a> {
         let setting = wall::setting(&mut reader).await.map_err(read)?;
         let mut logins = Vec::new();
         for role in self.roles(cx) {
-            let login = wall::login(&mut reader, &role).await.map_err(read)?;
+            let Some(login) = wall::login(&mut reader, &role).await.map_err(read)? else {
+                let known = format!("there is no role {role} at {}; nothing was changed", self.server.at());
+                return Err(StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known)
+                    .hint("correct `roles` in the runbook, then `migrate resume`"));
+            };
             logins.push((role, login));
         }
         reader.close().await;
@@ -93,7 +98,7 @@ impl<'a> Opening<'a> {
             let target = format!("default_transaction_read_only of {}", self.server.at());
             changes.push(change(target, words(setting), words(wanted)));
         }
-        let closed = logins.into_iter().filter(|(_, login)| *login == Some(false));
+        let closed = logins.into_iter().filter(|(_, login)| !login);
         changes.extend(closed.map(|(role, _)| {
             change(format!("role {role} at {}", self.server.at()), "nologin".to_owned(), "login".to_owned())
         }));
@@ -123,7 +128,7 @@ impl<'a> Opening<'a> {
         };
         let (theirs, own) = (all(&source).await.map_err(read)?, all(&self.server).await.map_err(read)?);
         match sequences::carried(&theirs, &own, self.with.sequence_margin) {
-            Ok(wanted) => Ok((own, wanted.into_iter().map(|(name, value)| (name, Some(value))).collect())),
+            Ok(wanted) => Ok((own, wanted)),
             Err(missing) => {
                 let known = format!("{} lacks sequences that {} has; nothing was changed", self.server.at(), source.at());
                 Err(StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known)
@@ -135,11 +140,11 @@ impl<'a> Opening<'a> {
 
     async fn carry(&self, cx: &PerformCx<'_>, barrier: &mut Barrier<'_>) -> Result<Evidence, StepError> {
         let recorded = cx.recorded.iter().find(|effect| effect.intent.key == SEQUENCES);
+        let (own, wanted) = self.carried(cx.read).await?;
         let (before, after) = if let Some(effect) = recorded {
             // What was read first counts: the target may have taken numbers of its own by now.
             (effect.intent.before.clone(), effect.intent.after.clone())
         } else {
-            let (own, wanted) = self.carried(cx.read).await?;
             let before: BTreeMap<_, _> = wanted.keys().map(|name| (name.clone(), own[name])).collect();
             (json!(before), json!(wanted))
         };
@@ -149,8 +154,10 @@ impl<'a> Opening<'a> {
         let attempted = &self.attempted;
         let (writer, count) = (&mut barrier.writer, wanted.len());
         cx.change(intent, async |permit| {
-            for (name, value) in &wanted {
-                let set = sequences::set(writer, permit, name, *value, 1).await;
+            // One that is further by now gave out numbers since.
+            let has_reached = |name: &String, at| own.get(name).is_some_and(|own| own.has_reached(at));
+            for (name, &at) in wanted.iter().filter(|(name, at)| !has_reached(name, **at)) {
+                let set = sequences::set(writer, permit, name, at).await;
                 // One may have been set before another was refused.
                 set.map_err(|error| StepError { class: FailureClass::Unknown, ..error.as_change_error(attempted) })?;
             }
@@ -174,14 +181,14 @@ impl<'a> Opening<'a> {
         }
         let at = cx.clock().now();
         let wanted = self.found_by_pause(cx.read);
-        let opened = barrier.setting(cx, wanted.as_deref(), false, at).await?;
+        let opened = barrier.setting(cx, wanted.as_deref(), at).await?;
         let roles = self.roles(cx.read);
         for role in &roles {
             barrier.login(cx, role, true, at).await?;
         }
         barrier.writer.close().await;
         let (setting, logins) = self.is_open(cx.read).await?;
-        if setting.as_deref() == Some("on") || logins.iter().any(|(_, login)| *login != Some(true)) {
+        if setting.as_deref() == Some("on") || logins.iter().any(|(_, login)| !login) {
             let known = format!("{} was closed again by another hand", self.server.at());
             return Err(StepError::new(FailureClass::Drift, "MIG0523", &self.attempted, known)
                 .hint("find out who did it, then `migrate resume`"));
@@ -211,11 +218,10 @@ impl<'a> Opening<'a> {
                 let own = sequences::all(&mut reader).await?;
                 let wanted: Values = serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
                 let before: Sequences = serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
-                let last = |name: &String| own.get(name).and_then(|own| own.last);
-                if wanted.iter().all(|(name, value)| last(name) == *value) {
+                if wanted.iter().all(|(name, at)| own.get(name).is_some_and(|own| own.has_reached(*at))) {
                     return Ok(Verdict::Done { observed: json!({ "set": wanted.len() }) });
                 }
-                if before.iter().all(|(name, was)| last(name) == was.last) {
+                if before.iter().all(|(name, was)| own.get(name).is_some_and(|own| own.at == was.at)) {
                     return Ok(Verdict::NotDone);
                 }
                 return Ok(Verdict::Unknown { evidence: "some of the sequences are set".to_owned() });
@@ -245,7 +251,7 @@ impl<'a> Opening<'a> {
         let set: Values = serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
         let untouched: Sequences = before
             .into_iter()
-            .filter(|(name, _)| own.get(name).map(|own| own.last) == set.get(name).copied())
+            .filter(|(name, _)| own.get(name).map(|own| own.at) == set.get(name).copied())
             .collect();
         let target = effect.intent.target.clone();
         let key = format!("undo:{SEQUENCES}");
@@ -253,7 +259,7 @@ impl<'a> Opening<'a> {
         let (writer, attempted) = (&mut barrier.writer, &self.attempted);
         let changed = cx.change(intent, async |permit| {
             for (name, was) in &untouched {
-                let set = sequences::set(writer, permit, name, was.last, was.start).await;
+                let set = sequences::set(writer, permit, name, was.at).await;
                 set.map_err(|error| StepError { class: FailureClass::Unknown, ..error.as_change_error(attempted) })?;
             }
             Ok(Value::Null)

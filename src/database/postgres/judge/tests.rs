@@ -21,6 +21,7 @@ fn publisher() -> Publisher {
         in_recovery: Some(false),
         slot: Some(slot),
         tables: Some(tables()),
+        partial: Some(Vec::new()),
         publications: Some(vec![publication]),
     }
 }
@@ -78,6 +79,12 @@ const SPOILED: &[Spoil] = &[
     ("table taken out", |p, _| drop(list(&mut p.tables).pop()), "no longer published: public.b"),
     ("null: tables", |p, _| p.tables = None, "is not told"),
     (
+        "row filter",
+        |p, _| list(&mut p.partial).push("public.a".to_owned()),
+        "left out of what is published: public.a",
+    ),
+    ("null: filters", |p, _| p.partial = None, "is not told"),
+    (
         "no table at all",
         |p, s| (p.tables, s.tables) = (Some(Vec::new()), Some(Vec::new())),
         "no table",
@@ -134,6 +141,7 @@ fn primary() -> Primary {
     Primary {
         in_recovery: Some(false),
         system: Some("70".to_owned()),
+        timeline: Some("00000001".to_owned()),
         standbys: Some(vec!["streaming".to_owned()]),
     }
 }
@@ -145,12 +153,16 @@ fn standby() -> Standby {
         replay: Some("not paused".to_owned()),
         replayed: Some(lsn("0/20")),
         receiver: Some("streaming".to_owned()),
+        slot: None,
+        timeline: Some("00000001".to_owned()),
     }
 }
 
 type SpoilCopy = (&'static str, fn(&mut Primary, &mut Standby), &'static str);
 
 const SPOILED_COPIES: &[SpoilCopy] = &[
+    ("follows another", |_, s| s.timeline = Some("00000002".to_owned()), "timeline 00000002"),
+    ("null: timelines", |p, s| (p.timeline, s.timeline) = (None, None), "is not told"),
     ("source is a standby", |p, _| p.in_recovery = Some(true), "a standby itself"),
     ("null: source", |p, _| p.in_recovery = None, "is not told"),
     ("promoted", |_, s| s.in_recovery = Some(false), "no standby any more"),
