@@ -1,8 +1,8 @@
 //! PostgreSQL for real: throw-away servers on loopback. Each test names what it skips where the server is not installed.
 
 pub(crate) mod cluster;
-mod cutover;
+pub(crate) mod cutover;
 mod frozen;
 mod lag;
-mod replicas;
+pub(crate) mod replicas;
 mod sessions;
