@@ -1,7 +1,8 @@
 //! A wave that lives: `runbooks/postgres-near-zero.yaml` against real servers, while a client writes to whatever the name leads to.
 //!
 //! Nothing that was acknowledged is missing at the target, nothing is accepted at the source after the pause, the name and the
-//! application follow; killed anywhere and taken up it ends the same; taken back, the world is as it was.
+//! application follow; killed anywhere and taken up it ends the same; taken back, the world is as it was, and what the target
+//! accepted meanwhile is at the source.
 
 mod application;
 mod by_hand;
@@ -14,6 +15,7 @@ use crate::child::Running;
 use crate::lab::{Lab, cases};
 use crate::names::servers::SECRET;
 use crate::postgres::cluster::PASSWORD;
+use crate::postgres::cutover::ids;
 use application::Site;
 use client::{Client, Order};
 use world::World;
@@ -59,11 +61,15 @@ impl Scene {
         }
     }
 
-    /// Takes it back; the world is as it was, and the client writes at the source again.
+    /// Takes it back; the world is as it was, nothing is lost, and the client writes at the source again.
     fn is_taken_back(&self) {
         self.lab.migrate(["rollback", &self.lab.run_id(), "--yes"]).expect(8);
         assert_eq!(self.world.state(), self.start);
         self.client.until_more_at(Site::Source);
+        let (kept, orders) = (ids(&self.world.replicas.source), self.client.orders());
+        let missing: Vec<_> =
+            orders.iter().filter(|it| kept.binary_search(&it.id).is_err()).collect();
+        assert!(missing.is_empty(), "acknowledged and missing at the source: {missing:?}");
         // What it writes there is followed as before.
         let last = self.client.orders().last().map_or(0, |order| order.id);
         let arrived = format!("select exists (select from orders where id = {last})");
@@ -107,7 +113,12 @@ fn a_wave_moves_a_database_a_name_and_an_application_under_a_writing_client() {
     has_moved(&scene);
     scene.lab.migrate(["journal", "verify", &scene.lab.run_id()]).expect(0);
     let said = ended.said();
-    for says in ["rows in orders: equal", "sequences: carried over", "writes paused"] {
+    for says in [
+        "rows in orders: equal",
+        "sequences: carried over",
+        "back to source: flows",
+        "writes paused",
+    ] {
         assert!(said.contains(says), "{says}: {said}");
     }
     let Scene { world, client, .. } = scene;
@@ -150,12 +161,13 @@ fn a_target_that_falls_ill_after_the_switch_ends_the_watch_and_the_wave_is_taken
 }
 
 /// Seen in the journal, those that are furthest from a safe point first: the sentinel written, the name about to change, the pause
-/// begun, sequences set, the name changed, the target about to be opened, opened.
-const MOMENTS: [&str; 7] = [
+/// begun, replication about to be turned around, turned around, the name changed, the target about to be opened, opened.
+const MOMENTS: [&str; 8] = [
     r#"{"done":{"step":"pause","key":"sentinel","#,
     r#"{"intent":{"step":"switch","#,
     r#"{"intent":{"step":"pause","#,
-    r#"{"done":{"step":"sequences","key":"sequences","#,
+    r#"{"intent":{"step":"ready","intent":{"key":"reverse","#,
+    r#"{"done":{"step":"ready","key":"reverse","#,
     r#"{"done":{"step":"switch","#,
     r#"{"intent":{"step":"open","#,
     r#"{"done":{"step":"open","key":"role:app","#,
@@ -163,7 +175,7 @@ const MOMENTS: [&str; 7] = [
 
 #[test]
 fn killed_anywhere_it_is_taken_up_and_ends_the_same() {
-    for moment in MOMENTS.into_iter().take(cases(2, 7)) {
+    for moment in MOMENTS.into_iter().take(cases(2, 8)) {
         let Some(scene) = Scene::new("kill -9 in a live wave", WATCH) else { return };
         let mut running = scene.resumed();
         scene.until_journalled(&mut running, moment);

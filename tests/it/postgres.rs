@@ -5,4 +5,5 @@ pub(crate) mod cutover;
 mod frozen;
 mod lag;
 pub(crate) mod replicas;
+mod reverse;
 mod sessions;

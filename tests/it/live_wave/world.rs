@@ -92,16 +92,8 @@ impl World {
     pub(crate) fn state(&self) -> Vec<String> {
         let Replicas { source, target } = &self.replicas;
         let sequence = "select last_value || ' ' || is_called from customers_id_seq";
-        let follows = |cluster: &Cluster| {
-            cluster.text(
-                "crm",
-                "select (select coalesce(string_agg(concat_ws(' ', subname, subenabled, subslotname, subpublications), ', '), '') from pg_subscription)
-                    || '; ' || (select coalesce(string_agg(pubname, ', '), '') from pg_publication)
-                    || '; ' || (select coalesce(string_agg(slot_name, ', '), '') from pg_replication_slots)",
-            )
-        };
         let mut state = vec![catalogue(source), catalogue(target), target.text("crm", sequence)];
-        state.extend([follows(source), follows(target)]);
+        state.extend([Replicas::ways(source), Replicas::ways(target)]);
         state.extend(self.leads_to());
         state
     }
