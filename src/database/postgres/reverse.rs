@@ -56,6 +56,9 @@ const LEADER: &str = "select json_build_object(
     'wal_level is not logical', current_setting('wal_level') <> 'logical',
     'the user is no superuser, who alone may set where a subscription goes on', not (select rolsuper from pg_roles where rolname = current_user))::text";
 
+/// A statement that fails stands in the server's log as it is, and this one holds a password.
+const UNLOGGED: &str = "set log_min_error_statement = panic; set log_statement = none; set log_min_duration_statement = -1";
+
 /// The subscription at the target.
 fn forward(pair: &Pair) -> Result<String, DatabaseError> {
     match pair.how() {
@@ -116,6 +119,7 @@ pub async fn prepare(
             "create subscription {NAME} connection {} publication {NAME} with (copy_data = false, enabled = false, slot_name = {slot})",
             literal(link)
         );
+        source.execute(permit, UNLOGGED).await?;
         source.execute_unlogged(permit, &statement).await?;
     }
     target.execute(permit, &format!("alter subscription {} disable", quoted(&forward))).await?;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::cluster::PASSWORD;
 use super::cutover::catalogue;
 use super::replicas::Replicas;
 use crate::child::Running;
@@ -71,5 +72,29 @@ fn a_source_that_is_not_paused_is_not_turned_around() {
     let runbook = replicas.runbook(&lab, &READY.replace("sequences_from: source, ", ""));
     let said = lab.migrate(["run", &runbook]).expect(4).said();
     assert!(said.contains("MIG0524") && said.contains("it is not paused"), "{said}");
+    assert_eq!(state(&replicas), before);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_taken_back_and_its_password_stands_in_no_log() {
+    let Some(replicas) = Replicas::logical("a link that leads nowhere", 10) else { return };
+    replicas.target.sql("crm", "alter role app nologin");
+    let before = state(&replicas);
+    let lab = Lab::new("");
+    let ready = READY.replace("{ to: source }", "{ to: source, by: nowhere }");
+    let runbook = replicas.runbook(&lab, &format!("{STEPS}{ready}"));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+    let nowhere = format!(
+        "systems: {{ nowhere: {{ postgres: \"host=127.0.0.1 port={} dbname=crm user=migrate\", password: db }}, ",
+        closed.expect("a port").port()
+    );
+    let text = std::fs::read_to_string(&runbook).expect("a runbook");
+    std::fs::write(&runbook, text.replace("systems: { ", &nowhere)).expect("a runbook");
+    let ended = lab.migrate(["run", &runbook]);
+    assert!(ended.said().contains("could not connect to the publisher"), "{}", ended.said());
+    let logged = replicas.source.log();
+    assert!(logged.contains("could not connect to the publisher"), "{logged}");
+    assert!(!logged.contains(PASSWORD) && !ended.said().contains(PASSWORD));
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
     assert_eq!(state(&replicas), before);
 }
