@@ -1,6 +1,7 @@
 //! `writes.resume`: makes an application or a database accept writes again, and says how long they were paused.
 
 mod postgres;
+mod reverse;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -41,6 +42,23 @@ pub struct With {
     /// How many numbers each sequence skips. Default 1000.
     #[serde(default = "thousand")]
     pub sequence_margin: u32,
+    /// Of a database that has followed another by a subscription: from now on that one follows this one.
+    #[serde(default)]
+    pub reverse: Option<Reverse>,
+}
+
+/// Replication back to where the data came from.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reverse {
+    /// The paused database, which follows from now on.
+    pub to: String,
+    /// The subscription by which this database has followed that one, where it has several.
+    #[serde(default)]
+    pub subscription: Option<String>,
+    /// The system that says where that database's server finds this one, and as whom; `system` when not given.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 const fn thousand() -> u32 {
@@ -58,6 +76,13 @@ pub const KIND: Kind = Kind {
                stands (never back; logical replication leaves sequences behind); then removes the `default_transaction_read_only` that was set, \
                or restores what stood there before, and opens logins. A promoted standby has both as copies of its source's: name its `roles`. \
                A standby that still follows is refused.\n\n\
+               With `reverse: { to: system }`, and before anybody is let in, replication is turned around: that database, paused by `writes.pause` \
+               with `until`, has to have sent everything; its subscription here is disabled, it subscribes to what this one publishes \
+               (`migrate_reverse`, without a first copy), and a row that is written here has to come back. Both users are superusers; the source's server \
+               keeps the link, password and all, as it does for any subscription. While it stands, the source keeps its log from the turn on for \
+               the subscription that is disabled. Taken back: logins are closed and sessions ended, the source gets everything first (also the \
+               numbers that sequences gave out here), and then the subscription goes on beyond what came back. Remove \
+               both subscriptions by hand once the source is given up.\n\n\
                After a cutover, resume writes at the target; the source stays paused, so that nobody writes to it by accident. \
                Outputs: `resumed_at` and `paused_seconds` (null when the pause is not known). Taking the step back restores the \
                switch as it was found.",
@@ -70,10 +95,17 @@ pub const KIND: Kind = Kind {
         open_outputs: false,
         schema: || schemars::schema_for!(With),
         check: super::check::<With>,
-        describe: |with| vec![format!("accept writes at {}", with["system"].as_str().unwrap_or("?"))],
+        describe,
     },
     build: |with| Ok(Box::new(super::read::<With>(with)?)),
 };
+
+fn describe(with: &Value) -> Vec<String> {
+    let system = with["system"].as_str().unwrap_or("?");
+    let reverse = with["reverse"]["to"].as_str();
+    let reverse = reverse.map(|source| format!("replication turned around: {source} follows {system}"));
+    reverse.into_iter().chain([format!("accept writes at {system}")]).collect()
+}
 
 impl With {
     fn attempted(&self) -> String {
@@ -191,7 +223,7 @@ impl Step for With {
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
         if self.is_database(cx) {
             return match Opening::of(self, cx).await {
-                Ok(opening) => opening.probe(effect).await,
+                Ok(opening) => opening.probe(cx, effect).await,
                 Err(error) => Verdict::Unknown { evidence: error.to_string() },
             };
         }

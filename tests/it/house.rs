@@ -11,12 +11,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("run", &["clock", "plan"]),
     ("plan", &["clock", "diagnostic", "run", "runbook"]),
     ("runbook", &["diagnostic", "plan", "run"]),
-    ("diagnostic", &["plan", "run"]),
+    ("diagnostic", &["crash", "plan", "run"]),
     ("journal", &["crash", "run"]),
     ("process", &["crash", "diagnostic", "journal", "run"]),
     ("http", &["clock", "diagnostic", "journal", "run", "dns"]),
     ("azure", &["clock", "diagnostic", "http", "journal", "plan", "run"]),
-    ("dns", &["azure", "clock", "diagnostic", "http", "journal", "plan", "run"]),
+    ("dns", &["azure", "clock", "crash", "diagnostic", "http", "journal", "plan", "run"]),
     ("files", &["clock", "crash", "diagnostic", "journal", "plan", "run"]),
     ("database", &["clock", "diagnostic", "journal", "plan", "run"]),
     (
@@ -40,6 +40,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "azure",
             "clock",
+            "crash",
             "database",
             "diagnostic",
             "dns",

@@ -21,6 +21,7 @@ mod journals;
 mod kills;
 mod lab;
 mod laws;
+mod live_wave;
 mod machines;
 mod mariadb;
 mod names;

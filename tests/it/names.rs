@@ -2,7 +2,7 @@
 //! server is not installed.
 
 mod between;
-mod servers;
+pub(crate) mod servers;
 
 use std::process::Child;
 use std::sync::{Arc, Mutex};

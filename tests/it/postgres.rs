@@ -1,9 +1,10 @@
 //! PostgreSQL for real: throw-away servers on loopback. Each test names what it skips where the server is not installed.
 
 pub(crate) mod cluster;
-mod cutover;
+pub(crate) mod cutover;
 mod frozen;
 mod lag;
-mod replicas;
+pub(crate) mod replicas;
+mod reverse;
 mod sessions;
 mod wall;

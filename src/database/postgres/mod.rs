@@ -8,6 +8,7 @@ mod lsn;
 pub mod marker;
 mod pair;
 pub mod preflight;
+pub mod reverse;
 mod schema;
 pub mod sequences;
 mod server;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -31,6 +31,7 @@ pub struct Server {
     database: String,
     user: String,
     options: PgConnectOptions,
+    link: SecretString,
     connect_limit: Duration,
     statement_limit: Duration,
 }
@@ -87,9 +88,12 @@ impl Server {
         if let Some(file) = &endpoint.root_certificate {
             options = options.ssl_root_cert(beside.join(file));
         }
+        let mut link = endpoint.to_string();
         if let Some(secret) = &system.password {
             let password = secrets.get(secret).await.map_err(unfit)?;
             options = options.password(password.expose_secret());
+            let escaped = password.expose_secret().replace('\\', r"\\").replace('\'', r"\'");
+            link = format!("{link} password='{escaped}'");
         }
         Ok(Self {
             name: name.to_owned(),
@@ -97,6 +101,7 @@ impl Server {
             database: endpoint.database,
             user: endpoint.user,
             options: options.disable_statement_logging(),
+            link: link.into(),
             connect_limit: Duration::from_secs(endpoint.connect_timeout_seconds.into()),
             statement_limit: STATEMENT_LIMIT,
         })
@@ -127,6 +132,11 @@ impl Server {
     /// The user whose sessions these are.
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// How another server reaches it, in libpq's words, password and all.
+    pub fn link(&self) -> SecretString {
+        self.link.clone()
     }
 
     /// A session in which the server refuses every write.
@@ -254,6 +264,15 @@ impl Writer {
         statement: &str,
     ) -> Result<(), DatabaseError> {
         tracing::debug!(effect = permit.effect().key, at = self.0.at, statement);
+        self.0.run(statement).await
+    }
+
+    /// The same for a statement that holds a secret.
+    pub async fn execute_unlogged(
+        &mut self,
+        _permit: &EffectPermit,
+        statement: &str,
+    ) -> Result<(), DatabaseError> {
         self.0.run(statement).await
     }
 

@@ -358,7 +358,8 @@ async fn one(
     Ok(TableComparison {
         table: table.to_owned(),
         rows: (totals[0].rows, totals[1].rows),
-        hash: format!("{:032x}", totals[0].hash),
+        // What differs most comes first: the start is what is shown.
+        hash: format!("{:032x}", totals[0].hash.rotate_left(64)),
         verdict: verdict(lines, &left_out),
     })
 }

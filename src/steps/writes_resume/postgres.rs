@@ -1,4 +1,4 @@
-//! `writes.resume` on a PostgreSQL database: sequences first, then the default of the database, then the logins.
+//! `writes.resume` on a PostgreSQL database: sequences first, then replication back, then the default of the database, then the logins.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::barrier::{self, Barrier};
+use super::reverse::{REVERSE, SENTINEL};
 use super::{Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError, Verdict, With};
 use crate::clock::since;
 use crate::database::DatabaseError;
@@ -13,14 +14,14 @@ use crate::database::postgres::sequences::{self, Sequences, Values};
 use crate::database::postgres::{Server, wall};
 use crate::run::{Intent, Repeat, Undo};
 
-const SEQUENCES: &str = "sequences";
+pub(super) const SEQUENCES: &str = "sequences";
 const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
 
 /// One database to open.
 pub(super) struct Opening<'a> {
-    with: &'a With,
-    server: Server,
-    attempted: String,
+    pub(super) with: &'a With,
+    pub(super) server: Server,
+    pub(super) attempted: String,
 }
 
 impl<'a> Opening<'a> {
@@ -30,7 +31,7 @@ impl<'a> Opening<'a> {
         Ok(Self { with, server, attempted })
     }
 
-    fn read(&self, error: &DatabaseError) -> StepError {
+    pub(super) fn read(&self, error: &DatabaseError) -> StepError {
         error.as_step_error(&self.attempted)
     }
 
@@ -112,6 +113,9 @@ impl<'a> Opening<'a> {
                 holds: true,
             });
         }
+        if let Some(reverse) = &self.with.reverse {
+            readings.push(self.ways_now(cx, reverse).await?);
+        }
         Ok(Preview { changes, readings })
     }
 
@@ -179,6 +183,9 @@ impl<'a> Opening<'a> {
         if self.with.sequences_from.is_some() {
             evidence.push(self.carry(cx, &mut barrier).await?);
         }
+        if let Some(reverse) = &self.with.reverse {
+            evidence.push(self.turn(cx, reverse).await?);
+        }
         let at = cx.clock().now();
         let wanted = self.found_by_pause(cx.read);
         let opened = barrier.setting(cx, wanted.as_deref(), at).await?;
@@ -211,7 +218,13 @@ impl<'a> Opening<'a> {
         Ok(Outcome { outputs: outputs.into(), evidence })
     }
 
-    pub(super) async fn probe(&self, effect: &RecordedEffect) -> Verdict {
+    pub(super) async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
+        match effect.intent.key.trim_start_matches("undo:") {
+            REVERSE => return self.probe_turn(cx, effect).await,
+            // The same row again is harmless.
+            SENTINEL => return Verdict::NotDone,
+            _ => {}
+        }
         let probed = async {
             let mut reader = self.server.reader().await?;
             if effect.intent.key == SEQUENCES {
@@ -234,6 +247,11 @@ impl<'a> Opening<'a> {
     }
 
     pub(super) async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+        match effect.intent.key.as_str() {
+            REVERSE => return self.turn_back(cx, effect).await,
+            SENTINEL => return Ok(()),
+            _ => {}
+        }
         let mut barrier = Barrier::open(&self.server, &self.attempted).await?;
         if effect.intent.key == SEQUENCES {
             self.set_back(cx, &mut barrier, effect).await?;

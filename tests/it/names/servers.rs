@@ -35,6 +35,9 @@ source A 192.0.2.11
 cut TXT \"ab\" \"cd\"
 _sip._tcp SRV 0 5 5060 source
 quick 2 A 192.0.2.12
+crm 2 CNAME crm-source
+crm-source A 127.0.0.1
+crm-target A 127.0.0.1
 ";
 
 /// Which program.

@@ -237,6 +237,11 @@ impl Cluster {
         result
     }
 
+    /// What it has said of itself.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).expect("a log")
+    }
+
     /// Options of a session with the database `crm` as any user.
     pub(crate) fn options(&self, user: &str) -> PgConnectOptions {
         options(self.port, "crm", user)

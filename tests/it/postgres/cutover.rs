@@ -98,7 +98,7 @@ const STEPS: &str = "    - id: lag
       with: { system: target, pause: pause, roles: [app], sequences_from: source }";
 
 /// Everything that a pause may change: logins, defaults, the table of marks.
-fn catalogue(cluster: &Cluster) -> String {
+pub(crate) fn catalogue(cluster: &Cluster) -> String {
     cluster.text(
         "crm",
         "select (select string_agg(rolname || ' ' || rolcanlogin, ', ' order by rolname) from pg_roles where rolname !~ '^pg_')
@@ -114,7 +114,7 @@ fn closed(what: &str) -> Option<Replicas> {
     Some(replicas)
 }
 
-fn ids(cluster: &Cluster) -> Vec<i64> {
+pub(crate) fn ids(cluster: &Cluster) -> Vec<i64> {
     let text = cluster.text(
         "crm",
         "select string_agg(id::text, ' ' order by id) from orders where id >= 1000000",

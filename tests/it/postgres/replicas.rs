@@ -81,6 +81,16 @@ impl Replicas {
         )
     }
 
+    /// Subscriptions, publications and slots of a server: who follows whom, and by what.
+    pub(crate) fn ways(cluster: &Cluster) -> String {
+        cluster.text(
+            "crm",
+            "select (select coalesce(string_agg(concat_ws(' ', subname, subenabled, subslotname, subpublications), ', '), '') from pg_subscription)
+                || '; ' || (select coalesce(string_agg(pubname, ', '), '') from pg_publication)
+                || '; ' || (select coalesce(string_agg(slot_name, ', '), '') from pg_replication_slots)",
+        )
+    }
+
     /// The library's own view of both.
     pub(crate) async fn pair(&self) -> Pair {
         let link = |cluster: &Cluster| json!({ "postgres": format!("host=127.0.0.1 port={} dbname=crm user={ADMIN} connect_timeout=2", cluster.port), "password": "db" });
