@@ -17,12 +17,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::gate::{Gate, Reading, Stand};
-use self::servers::Servers;
+use self::servers::{Servers, Watch};
 use super::machine::Machine;
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
 use crate::azure::{ArmError, ResourceId, Trail, Wait};
+use crate::database::postgres;
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -162,9 +163,9 @@ impl With {
     }
 
     /// What one of the server pair needs; none where something else is looked at.
-    fn servers(&self) -> Option<Servers<'_>> {
+    fn servers(&self) -> Option<Box<dyn Watch + '_>> {
         let (source, target) = (self.source.as_deref()?, self.target.as_deref()?);
-        Some(Servers::new(source, target, self))
+        Some(Box::new(Servers::<postgres::Pair>::new(source, target, self)))
     }
 
     /// Servers are looked at through sessions; a lag that no two readings can tell apart is none.
@@ -241,7 +242,7 @@ impl With {
     }
 
     /// Looks until the gate opens, or time is up.
-    async fn wait(&self, cx: &mut PerformCx<'_>, mut servers: Option<&mut Servers<'_>>) -> Result<Outcome, StepError> {
+    async fn wait(&self, cx: &mut PerformCx<'_>, mut servers: Option<&mut (dyn Watch + '_)>) -> Result<Outcome, StepError> {
         let read = cx.read;
         let mut gate = Gate::new(
             self.limit(),
@@ -336,9 +337,9 @@ impl Step for With {
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let mut servers = self.servers();
-        let waited = self.wait(cx, servers.as_mut()).await;
+        let waited = self.wait(cx, servers.as_deref_mut()).await;
         match servers {
-            Some(servers) => servers.end(cx, waited).await,
+            Some(mut servers) => servers.end(cx, waited).await,
             None => waited,
         }
     }

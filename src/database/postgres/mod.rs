@@ -11,11 +11,9 @@ pub mod preflight;
 mod schema;
 pub mod sequences;
 mod server;
-mod trace;
 pub mod wall;
 
 pub use lsn::{Lsn, NotALsn};
-pub use pair::{How, Named, Pair, PairError};
+pub use pair::{How, Named, Pair};
 pub use schema::schema;
 pub use server::{Reader, Server, Writer, literal, quoted};
-pub use trace::{Distance, Trace};

@@ -14,10 +14,10 @@ use super::{
 use crate::clock::{advance, since};
 use crate::database::DatabaseError;
 use crate::database::postgres::judge::{Look, Standing};
-use crate::database::postgres::marker::{self, Sides};
 use crate::database::postgres::preflight::{self, Finding};
 use crate::database::postgres::wall::{self, Role};
-use crate::database::postgres::{Lsn, Named, Pair, PairError, Reader, Server};
+use crate::database::postgres::{Lsn, Named, Pair, Reader, Server, marker};
+use crate::database::replication::{PairError, Replication as _, Sides};
 use crate::run::{Intent, Repeat, Undo};
 
 const MARKER: &str = "marker";
@@ -175,13 +175,13 @@ impl<'a> Pause<'a> {
         let known = cx.recorded.iter().find(|effect| effect.intent.key == MARKER);
         let before = match known {
             Some(effect) => effect.intent.before.clone(),
-            None => json!(marker::sides(pair).await.map_err(|error| error.as_step_error(attempted))?),
+            None => json!(pair.sides().await.map_err(|error| error.as_step_error(attempted))?),
         };
         let after = json!(Sides::BOTH);
         let target = format!("{} at {} and {}", marker::TABLE, pair.source().at(), pair.target().at());
         let intent = Intent::new(MARKER, target, "create", CLASSES, before, after);
         cx.change(intent, async |permit| {
-            let made = marker::make(pair, permit).await;
+            let made = pair.make_marks(permit).await;
             made.map_err(|error| error.as_change_error(attempted))?;
             Ok(json!(Sides::BOTH))
         })
@@ -189,7 +189,7 @@ impl<'a> Pause<'a> {
         // Its own first copy, and the worker that was told of it, must not be what the pause waits for.
         let position = pair.position().await.map_err(|error| error.as_step_error(&self.attempted))?;
         let within = self.with.drain_within.duration();
-        let followed = marking::has_all(cx.read, cx.busy, pair, position, within).await;
+        let followed = marking::has_all(cx.read, cx.busy, pair, &position, within).await;
         followed.map_err(|why| {
             let known = "writes go on; the target does not follow";
             StepError::new(FailureClass::Failed, "MIG0525", &self.attempted, known)
@@ -306,7 +306,7 @@ impl<'a> Pause<'a> {
     pub(super) async fn probe(&mut self, effect: &RecordedEffect) -> Verdict {
         let unknown = |evidence: String| Verdict::Unknown { evidence };
         match (effect.intent.key.trim_start_matches("undo:"), &mut self.pair) {
-            (MARKER, Some(pair)) => match marker::sides(pair).await {
+            (MARKER, Some(pair)) => match pair.sides().await {
                 Ok(sides) if json!(sides) == effect.intent.after => Verdict::Done { observed: json!(sides) },
                 Ok(sides) if json!(sides) == effect.intent.before => Verdict::NotDone,
                 Ok(sides) => unknown(format!("the table is there in part: {sides:?}")),
@@ -361,10 +361,10 @@ async fn reached(
     seq: i64,
 ) -> Result<Reached, DatabaseError> {
     let look = pair.look().await?;
-    let arrived = marker::arrived(pair, run).await?.is_some_and(|beat| beat.seq >= seq);
+    let arrived = pair.arrived(run).await?.is_some_and(|beat| beat.seq >= seq);
     let told = match look.judge(before) {
         Standing::Unknown(why) => Err(why),
-        Standing::At(at) if at < position => Err(format!("{} bytes of log behind", at.behind(position))),
+        Standing::At(at) if at < position => Err(marking::behind(&at, &position)),
         Standing::At(_) if !arrived => Err("the sentinel is not there".to_owned()),
         Standing::At(_) => Ok(()),
     };
