@@ -10,7 +10,7 @@ use super::heartbeat::{Heartbeat, LAST, Seen};
 use super::{FailureClass, Outcome, PerformCx, StepCx, StepError, Verdict, With};
 use crate::clock::{Busy, since};
 use crate::database::replication::{PairError, Position, Replication, Standing};
-use crate::database::{DatabaseError, Distance, Trace, postgres};
+use crate::database::{DatabaseError, Distance, Trace, mysql, postgres};
 use crate::run::RecordedEffect;
 
 /// How long one look waits for the target to come where the source is.
@@ -40,9 +40,23 @@ pub(super) trait Find: Replication + Sized {
 
 impl Find for postgres::Pair {
     async fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> Result<Self, Unready> {
+        if with.target_own.is_some() {
+            return Err(DatabaseError::System("`target_own` belongs to MariaDB and MySQL".to_owned()).into());
+        }
         let (source, target) = (cx.postgres(source).await?, cx.postgres(target).await?);
         let named = postgres::Named { subscription: with.subscription.as_deref(), slot: with.slot.as_deref() };
         Ok(Self::find(source, target, named).await?)
+    }
+}
+
+impl Find for mysql::Pair {
+    async fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> Result<Self, Unready> {
+        if with.subscription.is_some() || with.slot.is_some() {
+            let why = "`subscription` and `slot` belong to PostgreSQL";
+            return Err(DatabaseError::System(why.to_owned()).into());
+        }
+        let (source, target) = (cx.mysql(source).await?, cx.mysql(target).await?);
+        Ok(Self::find(source, target, with.target_own.as_deref()).await?)
     }
 }
 
