@@ -7,13 +7,16 @@
 mod compare;
 pub mod mysql;
 pub mod postgres;
+pub mod replication;
 mod sqlite;
 mod sum;
 mod tables;
+mod trace;
 
 pub use compare::{Comparison, Depth, TableComparison, TableVerdict, compare};
 pub use sqlite::{Database, SchemaObject};
 pub use tables::{Pace, Reached, Side, Wanted, compare_servers};
+pub use trace::{Distance, Trace};
 
 use std::path::PathBuf;
 

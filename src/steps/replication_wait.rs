@@ -17,12 +17,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::gate::{Gate, Reading, Stand};
-use self::servers::Servers;
+use self::servers::{Servers, Watch};
 use super::machine::Machine;
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
 use crate::azure::{ArmError, ResourceId, Trail, Wait};
+use crate::database::{mysql, postgres};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -40,20 +41,25 @@ pub struct With {
     /// Argv list that prints the lag: seconds as a number, or `{"lag_seconds": n, "at": "<RFC 3339>"}`.
     #[serde(default)]
     pub command: Vec<String>,
-    /// The PostgreSQL server that is followed, as `systems` names it.
+    /// The database server that is followed, as `systems` names it: PostgreSQL, MariaDB or MySQL.
     #[serde(default)]
     pub source: Option<String>,
-    /// The PostgreSQL server that follows.
+    /// The server of the same kind that follows.
     #[serde(default)]
     pub target: Option<String>,
-    /// The subscription at the target, where it has several.
+    /// Of PostgreSQL: the subscription at the target, where it has several.
     #[serde(default)]
     pub subscription: Option<String>,
-    /// The slot at the source by which a physical standby follows.
+    /// Of PostgreSQL: the slot at the source by which a physical standby follows.
     #[serde(default)]
     pub slot: Option<String>,
+    /// Of MariaDB and MySQL: transactions that the target committed itself and the source need not have, such as those of a first
+    /// load, spelled as there: `0-2-17`, or `8f4a2b51-…:1-17`. One more is a stray write.
+    #[serde(default)]
+    pub target_own: Option<String>,
     /// Write a row at the source four times a second and look for it at the target: seconds to a quarter, instead of what
-    /// positions tell. Its table `migrate.marker` is made and removed by this step.
+    /// positions tell. Its table, `migrate.marker` in PostgreSQL and `migrate_marker` in MariaDB and MySQL, is made and removed by
+    /// this step.
     #[serde(default)]
     pub heartbeat: bool,
     /// The most lag that is good.
@@ -92,13 +98,25 @@ and a migration of a PostgreSQL flexible server by the `latency` of their databa
 applied all changes that came in; a link of a SQL managed instance by its send plus its redo lag. A replication that has failed \
 or ended is refused at once: waiting does not help.\n\
 - `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\
-- `source` and `target`: two PostgreSQL servers, the second a logical subscriber or a physical standby of the first. Both sides are \
-read and compared; the seconds that a server tells of itself are never used. Not ready is: a subscription that is disabled, without \
+- `source` and `target`: two PostgreSQL servers, the second a logical subscriber or a physical standby of the first; or two MariaDB or \
+two MySQL servers, the second a replica of the first. Both sides are \
+read and compared; the seconds that a server tells of itself are never used. Without a heartbeat, lag is the time since the source ended \
+at a position that the target has reached by now, at most; with `heartbeat: true` it is the age of the last row that has arrived, by the \
+clock of the source alone. A lag under a second counts as none.\n\
+- Between PostgreSQL servers, not ready is: a subscription that is disabled, without \
 a worker, whose worker was started anew or failed again between two looks, whose tables are not all copied, or that holds other tables \
 than the publication; a slot that is gone, idle, or has lost a part of its log; a standby that is paused, not streaming, or a copy of another \
-cluster; and whatever is null. Without a heartbeat, lag is the time since the source ended at a position that the target has \
-reached by now, at most; with `heartbeat: true` it is the age of the last row that has arrived, by the clock of the source alone. A lag under a second \
-counts as none. The user needs `pg_monitor` on both sides; a heartbeat needs the owner of the publication and of the subscription.\n\n\
+cluster; and whatever is null. The user needs `pg_monitor` on both sides; a heartbeat needs the owner of the publication and of the \
+subscription.\n\
+- Between MariaDB or MySQL servers, positions are global transaction ids, and `Seconds_Behind_Master` is not read. Not ready is: a thread \
+that does not run or had an error; a replica of another server, or one that the source does not see; a filter that may keep a table of the \
+database back; settings by which applying goes on after errors; a source or target without a binary log; (MariaDB) a source whose numbers \
+went back, as `gtid_strict_mode` prevents; a transaction of the target's own that neither the source has nor `target_own` names (or, after a \
+first load, `RESET MASTER` there before the replication begins); a source that answers as another server, or from an earlier place, than \
+before; and whatever is null. What was written past the log (`sql_log_bin = 0`, `RESET MASTER` at the source of a connected replica) no \
+position shows: `verify.tables` does. The user needs, in MariaDB, `BINLOG MONITOR` and `REPLICATION MASTER ADMIN` at the source and \
+`SLAVE MONITOR` at the target; in MySQL, `REPLICATION CLIENT` on both and `REPLICATION SLAVE` at the source; for a heartbeat, to make, \
+write and drop its table.\n\n\
 Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \
 step's `timeout`: lag that never falls ends with exit 4.\n\n\
 Outputs: `lag_seconds`, `held_seconds`.";
@@ -127,8 +145,9 @@ pub const KIND: Kind = Kind {
         if given.into_iter().filter(|given| *given).count() != 1 || with.source.is_some() != with.target.is_some() {
             return Err("give one of `items`, `resources`, `command`, or `source` with `target`".to_owned());
         }
-        if !servers && (with.heartbeat || with.subscription.is_some() || with.slot.is_some()) {
-            return Err("`subscription`, `slot` and `heartbeat` belong to `source` and `target`".to_owned());
+        let of_servers = [&with.subscription, &with.slot, &with.target_own];
+        if !servers && (with.heartbeat || of_servers.iter().any(|it| it.is_some())) {
+            return Err("`subscription`, `slot`, `target_own` and `heartbeat` belong to `source` and `target`".to_owned());
         }
         if with.subscription.is_some() && with.slot.is_some() {
             return Err("give `subscription` for a logical replication or `slot` for a physical one".to_owned());
@@ -162,9 +181,13 @@ impl With {
     }
 
     /// What one of the server pair needs; none where something else is looked at.
-    fn servers(&self) -> Option<Servers<'_>> {
+    fn servers(&self, cx: &StepCx) -> Option<Box<dyn Watch + '_>> {
         let (source, target) = (self.source.as_deref()?, self.target.as_deref()?);
-        Some(Servers::new(source, target, self))
+        Some(if mysql::Server::is(cx.world.plan.systems.get(source)) {
+            Box::new(Servers::<mysql::Pair>::new(source, target, self))
+        } else {
+            Box::new(Servers::<postgres::Pair>::new(source, target, self))
+        })
     }
 
     /// Servers are looked at through sessions; a lag that no two readings can tell apart is none.
@@ -241,7 +264,7 @@ impl With {
     }
 
     /// Looks until the gate opens, or time is up.
-    async fn wait(&self, cx: &mut PerformCx<'_>, mut servers: Option<&mut Servers<'_>>) -> Result<Outcome, StepError> {
+    async fn wait(&self, cx: &mut PerformCx<'_>, mut servers: Option<&mut (dyn Watch + '_)>) -> Result<Outcome, StepError> {
         let read = cx.read;
         let mut gate = Gate::new(
             self.limit(),
@@ -313,7 +336,7 @@ fn worst(look: &[(String, Reading)]) -> (f64, String) {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let look = match self.servers() {
+        let look = match self.servers(cx) {
             Some(mut servers) => servers.preview(cx).await?,
             None => self.look(cx, &mut cx.wait()).await?,
         };
@@ -335,23 +358,23 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        let mut servers = self.servers();
-        let waited = self.wait(cx, servers.as_mut()).await;
+        let mut servers = self.servers(cx.read);
+        let waited = self.wait(cx, servers.as_deref_mut()).await;
         match servers {
-            Some(servers) => servers.end(cx, waited).await,
+            Some(mut servers) => servers.end(cx, waited).await,
             None => waited,
         }
     }
 
     async fn probe(&self, cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
-        match self.servers() {
+        match self.servers(cx) {
             Some(mut servers) => servers.probe(cx).await,
             None => Verdict::Unknown { evidence: "a check changes nothing".to_owned() },
         }
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
-        match self.servers() {
+        match self.servers(cx.read) {
             Some(mut servers) => servers.undo(cx, effect).await,
             None => Ok(()),
         }

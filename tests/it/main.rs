@@ -33,6 +33,7 @@ mod readme;
 mod rollback_matrix;
 mod rollbacks;
 mod runbooks;
+mod seconds;
 mod servers;
 mod signals;
 mod strace;

@@ -3,14 +3,18 @@
 //! One data folder is prepared once and copied for each server. Nothing is synced to disk: these tests interrupt this program,
 //! never MariaDB's own disk.
 
+mod lag;
+mod replicas;
+
 use std::path::{Path, PathBuf};
 use std::process::Child;
+use std::time::{Duration, Instant};
 
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection};
 use tokio::runtime::Runtime;
 
-use crate::servers::{self, Account, Answering};
+use crate::servers::{self, Account, Answering, PATIENCE};
 
 /// Who may do everything, and the password.
 pub(crate) const ADMIN: &str = "admin";
@@ -35,6 +39,8 @@ fn prepared() -> PathBuf {
 /// A server that runs until it is dropped, with the database `crm`.
 pub(crate) struct Maria {
     pub(crate) port: u16,
+    program: PathBuf,
+    id: u32,
     dir: tempfile::TempDir,
     process: Child,
     runtime: Runtime,
@@ -50,24 +56,29 @@ impl Drop for Maria {
 impl Maria {
     /// A server; none, and a visible skip, where MariaDB is not installed. On another port where somebody took the first.
     pub(crate) fn start(what: &str) -> Option<Self> {
+        Self::start_as(what, 1)
+    }
+
+    /// The same with a server id of its own, for one that replicates another.
+    pub(crate) fn start_as(what: &str, id: u32) -> Option<Self> {
         let missing = match installed("mariadbd") {
             None => "MariaDB is not installed",
             Some(_) if ACCOUNT.is_missing() => "there is no user mysql",
-            Some(program) => return Some(Self::of(&program)),
+            Some(program) => return Some(Self::of(program, id)),
         };
         println!("SKIPPED: {what}: {missing}");
         None
     }
 
-    fn of(program: &Path) -> Self {
+    fn of(program: PathBuf, id: u32) -> Self {
         let dir = ACCOUNT.folder();
         servers::copy(&prepared(), &dir.path().join("data"));
         let root = MySqlConnectOptions::new().socket(dir.path().join("socket")).username("root");
         let root = root.disable_statement_logging();
-        let launch = |port| launch(program, dir.path(), port);
+        let launch = |port| launch(&program, dir.path(), port, id);
         let Answering { port, process, runtime, session } =
             servers::answering(dir.path(), launch, async |_| root.connect().await);
-        let this = Self { port, dir, process, runtime };
+        let this = Self { port, program, id, dir, process, runtime };
         this.prepare(session);
         this
     }
@@ -88,21 +99,84 @@ impl Maria {
     /// Carries out statements as the administrator.
     #[track_caller]
     pub(crate) fn sql(&self, database: &str, statements: &str) {
-        let options = MySqlConnectOptions::new()
+        if let Err(error) = self.try_sql(database, statements) {
+            panic!("{statements}: {error}: {}", self.dir.path().display());
+        }
+    }
+
+    /// The same, which may fail.
+    pub(crate) fn try_sql(&self, database: &str, statements: &str) -> Result<(), sqlx::Error> {
+        self.with(database, async |session| {
+            sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(session).await.map(drop)
+        })
+    }
+
+    /// The one value that a query answers, as text; empty for NULL.
+    #[track_caller]
+    pub(crate) fn text(&self, database: &str, query: &str) -> String {
+        let asked = format!("select coalesce(cast(({query}) as char), '')");
+        let answered = self.with(database, async |session| {
+            sqlx::query_scalar::<_, String>(AssertSqlSafe(asked)).fetch_one(session).await
+        });
+        answered.unwrap_or_else(|error| panic!("{query}: {error}"))
+    }
+
+    /// Waits until a query answers `wanted`.
+    #[track_caller]
+    pub(crate) fn until(&self, database: &str, query: &str, wanted: &str) {
+        let began = Instant::now();
+        loop {
+            let found = self.text(database, query);
+            if found == wanted {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{query}: still {found}, never {wanted}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn with<T>(
+        &self,
+        database: &str,
+        work: impl AsyncFnOnce(&mut MySqlConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        self.runtime.block_on(async {
+            let mut session = self.options(ADMIN).database(database).connect().await?;
+            let worked = work(&mut session).await?;
+            session.close().await?;
+            Ok(worked)
+        })
+    }
+
+    /// Options of a session with the database `crm` as any user.
+    pub(crate) fn options(&self, user: &str) -> MySqlConnectOptions {
+        MySqlConnectOptions::new()
             .host("127.0.0.1")
             .port(self.port)
-            .username(ADMIN)
+            .username(user)
             .password(PASSWORD)
-            .database(database)
+            .database("crm")
             .ssl_mode(MySqlSslMode::Disabled)
-            .disable_statement_logging();
-        let ran = self.runtime.block_on(async {
-            let mut session = options.connect().await?;
-            sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut session).await?;
-            session.close().await
-        });
-        if let Err(error) = ran {
-            panic!("{statements}: {error}: {}", self.dir.path().display());
+            .disable_statement_logging()
+    }
+
+    /// Stops it as a crash would.
+    pub(crate) fn stop(&mut self) {
+        self.process.kill().expect("it is ours");
+        self.process.wait().expect("it is ours");
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.process = launch(&self.program, self.dir.path(), self.port, self.id);
+        let began = Instant::now();
+        while self.try_sql("crm", "do 1").is_err() {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{} does not start again",
+                self.dir.path().display()
+            );
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -112,7 +186,7 @@ impl Maria {
     }
 }
 
-fn launch(program: &Path, dir: &Path, port: u16) -> Child {
+fn launch(program: &Path, dir: &Path, port: u16, id: u32) -> Child {
     let mut server = ACCOUNT.command(program);
     let at = |name: &str| dir.join(name).display().to_string();
     server.arg("--no-defaults").args([
@@ -123,11 +197,15 @@ fn launch(program: &Path, dir: &Path, port: u16) -> Child {
         format!("--port={port}"),
         "--bind-address=127.0.0.1".to_owned(),
         "--innodb-buffer-pool-size=32M".to_owned(),
-        "--innodb-flush-log-at-trx-commit=0".to_owned(),
+        // What a killed server has committed is there when it is started again.
+        "--innodb-flush-log-at-trx-commit=2".to_owned(),
         "--innodb-flush-method=nosync".to_owned(),
         "--sync-frm=0".to_owned(),
-        "--server-id=1".to_owned(),
+        format!("--server-id={id}"),
         "--log-bin=binlog".to_owned(),
+        "--binlog-format=row".to_owned(),
+        "--gtid-strict-mode".to_owned(),
+        "--relay-log=relay".to_owned(),
         "--log-slave-updates".to_owned(),
         "--skip-name-resolve".to_owned(),
         "--character-set-server=utf8mb4".to_owned(),

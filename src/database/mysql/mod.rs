@@ -1,5 +1,15 @@
-//! MariaDB and MySQL: sessions whose settings do not depend on the server's.
+//! MariaDB and MySQL: sessions whose settings do not depend on the server's, positions in a replication, and what is built on
+//! both.
+//!
+//! A [`Reader`] can not write: the server refuses it. A [`Writer`] takes a permit for every statement.
 
+mod gtid;
+pub mod judge;
+pub mod marker;
+mod pair;
 mod server;
+mod status;
 
-pub use server::{Product, Reader, Row, Server, quoted};
+pub use gtid::{Gtids, Log};
+pub use pair::Pair;
+pub use server::{Named, Product, Reader, Row, Server, Writer, literal, quoted};

@@ -1,4 +1,4 @@
-//! A server and its sessions that read.
+//! A server and its sessions.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,11 +8,14 @@ use futures::TryStreamExt as _;
 use secrecy::ExposeSecret as _;
 use serde::Deserialize as _;
 use serde_json::Value;
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, MySqlConnection, Row as _};
+use sqlx::mysql::{MySqlColumn, MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode};
+use sqlx::{
+    AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
+};
 
 use super::super::DatabaseError;
 use crate::diagnostic::redact::Secrets;
+use crate::journal::EffectPermit;
 use crate::plan::{MysqlSystem, Tls};
 
 /// How long one statement may take, where nothing else is said.
@@ -21,13 +24,16 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(5);
 const PORT: u16 = 3306;
 
-/// Settings that change how values are written out. Every transaction of the session is refused writing.
+/// Settings that change how values are written out.
 const PINNED: &str = "set session sql_mode = '', time_zone = '+00:00', lc_time_names = 'en_US', \
      div_precision_increment = 4, default_week_format = 0; set names utf8mb4 collate utf8mb4_bin; \
-     set session transaction isolation level repeatable read, read only";
+     set session transaction isolation level repeatable read";
 
 /// A row of texts as a server answers it; none is NULL.
 pub type Row = Vec<Option<String>>;
+
+/// A row by the names of its columns, in small letters: servers differ in the large ones.
+pub type Named = BTreeMap<String, Option<String>>;
 
 /// Who made a server, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +60,7 @@ impl Product {
 #[derive(Clone)]
 pub struct Server {
     at: String,
+    database: String,
     options: MySqlConnectOptions,
     connect_limit: Duration,
 }
@@ -110,6 +117,7 @@ impl Server {
         }
         Ok(Self {
             at: endpoint.shown(PORT),
+            database: endpoint.database,
             options: options.disable_statement_logging(),
             connect_limit: Duration::from_secs(endpoint.connect_timeout_seconds.into()),
         })
@@ -120,8 +128,22 @@ impl Server {
         &self.at
     }
 
+    /// The database.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
     /// A session in which the server refuses every write.
     pub async fn reader(&self) -> Result<Reader, DatabaseError> {
+        self.open("read only").await
+    }
+
+    /// A session that writes.
+    pub async fn writer(&self) -> Result<Writer, DatabaseError> {
+        Ok(Writer(self.open("read write").await?))
+    }
+
+    async fn open(&self, access: &str) -> Result<Reader, DatabaseError> {
         let connected = tokio::time::timeout(self.connect_limit, self.options.connect()).await;
         let connection = match connected {
             Ok(Ok(connection)) => connection,
@@ -134,7 +156,7 @@ impl Server {
         let product = Product::MySql(0, 0);
         let mut reader =
             Reader { at: self.at.clone(), connection, product, limit: STATEMENT_LIMIT };
-        reader.run(PINNED).await?;
+        reader.run(&format!("{PINNED}, {access}")).await?;
         let version = reader.one("select version()").await?.and_then(|row| row.into_iter().next());
         let version = version.flatten().unwrap_or_default();
         reader.product = Product::read(&version).ok_or_else(|| DatabaseError::Silent {
@@ -206,6 +228,24 @@ impl Reader {
         Ok(rows.into_iter().next())
     }
 
+    /// The rows of a query that may not be too slow, by the names of its columns, whatever types these have.
+    pub async fn named(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
+        // Safe: queries are constants of this program; what comes from outside is quoted.
+        let asked = sqlx::raw_sql(AssertSqlSafe(query.to_owned()));
+        let answered = asked.fetch(&mut self.connection).and_then(|row| {
+            let value = |column: &MySqlColumn| -> Result<(String, Option<String>), sqlx::Error> {
+                Ok((column.name().to_lowercase(), row.try_get_unchecked(column.ordinal())?))
+            };
+            std::future::ready(row.columns().iter().map(value).collect::<Result<Named, _>>())
+        });
+        let answered = tokio::time::timeout(self.limit + SILENCE, answered.try_collect()).await;
+        match answered {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(DatabaseError::of_server(&self.at, &error)),
+            Err(_) => Err(self.slow()),
+        }
+    }
+
     /// A statement took too long that can not be asked for less.
     pub fn slow(&self) -> DatabaseError {
         let cause = format!("a statement took longer than {} s", self.limit.as_secs());
@@ -225,13 +265,39 @@ impl Reader {
     }
 
     async fn run(&mut self, statements: &str) -> Result<(), DatabaseError> {
-        // Safe: constants and numbers.
+        // Safe: whoever composes a statement quotes what is not a constant.
         let ran = sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut self.connection);
         match tokio::time::timeout(self.limit + SILENCE, ran).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(DatabaseError::of_server(&self.at, &error)),
             Err(_) => Err(self.slow()),
         }
+    }
+}
+
+/// An open session that also writes, with a permit for each statement.
+#[derive(Debug)]
+pub struct Writer(Reader);
+
+impl Writer {
+    /// Carries out one statement. Names and texts in it are [`quoted`] and [`literal`].
+    pub async fn execute(
+        &mut self,
+        permit: &EffectPermit,
+        statement: &str,
+    ) -> Result<(), DatabaseError> {
+        tracing::debug!(effect = permit.effect().key, at = self.0.at, statement);
+        self.0.run(statement).await
+    }
+
+    /// Its reading side.
+    pub fn reading(&mut self) -> &mut Reader {
+        &mut self.0
+    }
+
+    /// Ends the session in order.
+    pub async fn close(self) {
+        self.0.close().await;
     }
 }
 
@@ -244,6 +310,11 @@ fn is_too_slow(error: &sqlx::Error) -> bool {
 /// A name, as it stands in a statement.
 pub fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
+}
+
+/// A text, as it stands in a statement of a session of this program, whose `sql_mode` is empty.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 #[cfg(test)]
@@ -261,5 +332,6 @@ mod tests {
     #[test]
     fn names_can_not_end_early() {
         assert_eq!(quoted("a`b"), "`a``b`");
+        assert_eq!(literal(r"it's \ 1"), r"'it''s \\ 1'");
     }
 }

@@ -6,6 +6,7 @@
 
 use serde::Deserialize;
 
+use super::super::replication;
 use super::{Lsn, marker};
 
 /// The publishing side of logical replication.
@@ -104,13 +105,7 @@ pub enum Look {
 }
 
 /// What a look says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// The target has everything up to here, and follows.
-    At(Lsn),
-    /// It can not be told, and why.
-    Unknown(String),
-}
+pub type Standing = replication::Standing<Lsn>;
 
 type Told<T> = Result<T, String>;
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::replication::Position;
+
 /// A position in the write-ahead log of one server, as `pg_lsn` writes it: `16/B374D848`. Later is greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -15,9 +17,10 @@ pub struct Lsn(u64);
 #[error("`{0}` is no position in a write-ahead log")]
 pub struct NotALsn(String);
 
-impl Lsn {
-    /// Bytes from here to `other`; none when this is past it.
-    pub const fn behind(self, other: Self) -> u64 {
+impl Position for Lsn {
+    const UNIT: &'static str = "bytes of log";
+
+    fn behind(&self, other: &Self) -> u64 {
         other.0.saturating_sub(self.0)
     }
 }
@@ -67,7 +70,7 @@ mod tests {
         fn it_reads_back_and_orders_as_the_server_does(a: u64, b: u64) {
             let (a, b) = (Lsn(a), Lsn(b));
             prop_assert_eq!(a.to_string().parse(), Ok(a));
-            prop_assert_eq!(a.behind(b) > 0, a < b);
+            prop_assert_eq!(a.behind(&b) > 0, a < b);
         }
     }
 

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
-
 use super::super::DatabaseError;
+use super::super::replication::{Beat, Replication as _, Sides};
 use super::judge::Look;
 use super::{How, Pair, Writer, literal, quoted};
 use crate::journal::EffectPermit;
@@ -16,26 +15,6 @@ use crate::run::RunId;
 
 /// Its name.
 pub const TABLE: &str = "migrate.marker";
-
-/// One state of the row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beat {
-    /// Counts up.
-    pub seq: i64,
-    /// When it was written, in microseconds by the clock of the source.
-    pub at: i64,
-}
-
-/// On which sides the table is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sides {
-    /// At the source.
-    pub source: bool,
-    /// At the target.
-    pub target: bool,
-    /// What is written at the source comes to the target: a subscription holds it.
-    pub follows: bool,
-}
 
 const THERE: &str = "select to_json(to_regclass('migrate.marker') is not null)::text";
 const NOW: &str = "select to_json((extract(epoch from clock_timestamp()) * 1000000)::bigint)::text";
@@ -53,15 +32,8 @@ const REMOVE: &str =
     "drop table if exists migrate.marker; do $$ begin drop schema if exists migrate;
     exception when dependent_objects_still_exist then null; end $$";
 
-impl Sides {
-    /// On neither.
-    pub const NONE: Self = Self { source: false, target: false, follows: false };
-    /// On both, and followed.
-    pub const BOTH: Self = Self { source: true, target: true, follows: true };
-}
-
 /// Where the table is now.
-pub async fn sides(pair: &mut Pair) -> Result<Sides, DatabaseError> {
+pub(super) async fn sides(pair: &mut Pair) -> Result<Sides, DatabaseError> {
     let (source, target) = (pair.ask_source(THERE, &[]).await?, pair.ask_target(THERE, &[]).await?);
     let follows = match pair.how() {
         How::Logical { .. } => tables(pair).await?.subscribed.contains(TABLE),
@@ -71,12 +43,12 @@ pub async fn sides(pair: &mut Pair) -> Result<Sides, DatabaseError> {
 }
 
 /// The row of this run at the target; none before it has arrived.
-pub async fn arrived(pair: &mut Pair, run: &RunId) -> Result<Option<Beat>, DatabaseError> {
+pub(super) async fn arrived(pair: &mut Pair, run: &RunId) -> Result<Option<Beat>, DatabaseError> {
     pair.ask_target(BEAT, &[run.as_str()]).await
 }
 
 /// The clock of the source, in microseconds.
-pub async fn now(pair: &mut Pair) -> Result<i64, DatabaseError> {
+pub(super) async fn now(pair: &mut Pair) -> Result<i64, DatabaseError> {
     pair.ask_source(NOW, &[]).await
 }
 
@@ -91,7 +63,7 @@ pub async fn write(
 }
 
 /// Makes the table on every side that needs it and lets it be replicated. Harmless where that is so already.
-pub async fn make(pair: &mut Pair, permit: &EffectPermit) -> Result<(), DatabaseError> {
+pub(super) async fn make(pair: &mut Pair, permit: &EffectPermit) -> Result<(), DatabaseError> {
     let mut source = pair.source().writer().await?;
     if let How::Logical { publications, .. } = pair.how().clone() {
         let mut target = pair.target().writer().await?;
@@ -112,7 +84,10 @@ pub async fn make(pair: &mut Pair, permit: &EffectPermit) -> Result<(), Database
 }
 
 /// Drops the table at the source. Before that the target must have every change of it.
-pub async fn drop_at_source(pair: &Pair, permit: &EffectPermit) -> Result<(), DatabaseError> {
+pub(super) async fn drop_at_source(
+    pair: &Pair,
+    permit: &EffectPermit,
+) -> Result<(), DatabaseError> {
     let mut source = pair.source().writer().await?;
     source.execute(permit, REMOVE).await?;
     source.close().await;
@@ -120,7 +95,10 @@ pub async fn drop_at_source(pair: &Pair, permit: &EffectPermit) -> Result<(), Da
 }
 
 /// Drops the table at a subscriber, after the source.
-pub async fn drop_at_target(pair: &mut Pair, permit: &EffectPermit) -> Result<(), DatabaseError> {
+pub(super) async fn drop_at_target(
+    pair: &mut Pair,
+    permit: &EffectPermit,
+) -> Result<(), DatabaseError> {
     let mut target = pair.target().writer().await?;
     refresh(pair, &mut target, permit).await?;
     target.execute(permit, REMOVE).await?;

@@ -12,11 +12,9 @@ pub mod reverse;
 mod schema;
 pub mod sequences;
 mod server;
-mod trace;
 pub mod wall;
 
 pub use lsn::{Lsn, NotALsn};
-pub use pair::{How, Named, Pair, PairError, position};
+pub use pair::{How, Named, Pair, position};
 pub use schema::schema;
 pub use server::{Reader, Server, Writer, literal, quoted};
-pub use trace::{Distance, Trace};

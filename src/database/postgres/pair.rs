@@ -4,8 +4,11 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::DatabaseError;
-use super::judge::{Look, Primary, Publisher, Standby, Subscriber};
-use super::{Lsn, Reader, Server};
+use super::super::replication::{Beat, PairError, Replication, Sides};
+use super::judge::{Look, Primary, Publisher, Standby, Standing, Subscriber};
+use super::{Lsn, Reader, Server, Writer, marker, preflight};
+use crate::journal::EffectPermit;
+use crate::run::RunId;
 
 /// What is read of replication, as a runbook may name it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,17 +36,6 @@ pub enum How {
         /// The slot.
         slot: Option<String>,
     },
-}
-
-/// Why there is nothing to look at.
-#[derive(Debug, thiserror::Error)]
-pub enum PairError {
-    /// A server could not be asked.
-    #[error(transparent)]
-    Database(#[from] DatabaseError),
-    /// The target follows nobody, or it is not said whom.
-    #[error("{0}")]
-    Nothing(String),
 }
 
 /// A session that is opened when it is needed, and again after it broke.
@@ -75,6 +67,8 @@ pub struct Pair {
     source: Link,
     target: Link,
     how: How,
+    /// Writes marks.
+    writer: Option<Writer>,
     counts_errors: bool,
     tells_pauses: bool,
 }
@@ -153,6 +147,7 @@ impl Pair {
             source: Link { server: source, session: None },
             target,
             how,
+            writer: None,
             counts_errors: found.version >= 150_000,
             tells_pauses: found.version >= 140_000,
         })
@@ -173,13 +168,47 @@ impl Pair {
         &self.target.server
     }
 
-    /// Where the source's log ends now; see [`position`].
-    pub async fn position(&mut self) -> Result<Lsn, DatabaseError> {
+    /// One JSON value from the target.
+    pub async fn ask_target<T: serde::de::DeserializeOwned>(
+        &mut self,
+        query: &str,
+        parameters: &[&str],
+    ) -> Result<T, DatabaseError> {
+        self.target.json(query, parameters).await
+    }
+
+    /// One JSON value from the source.
+    pub async fn ask_source<T: serde::de::DeserializeOwned>(
+        &mut self,
+        query: &str,
+        parameters: &[&str],
+    ) -> Result<T, DatabaseError> {
+        self.source.json(query, parameters).await
+    }
+}
+
+impl Replication for Pair {
+    type Position = Lsn;
+    type Look = Look;
+    const MARKS: &'static str = marker::TABLE;
+
+    fn source_at(&self) -> &str {
+        self.source.server.at()
+    }
+
+    fn target_at(&self) -> &str {
+        self.target.server.at()
+    }
+
+    fn marks_apart(&self) -> bool {
+        matches!(self.how, How::Logical { .. })
+    }
+
+    async fn position(&mut self) -> Result<Lsn, DatabaseError> {
         self.source.json(POSITION, &[]).await
     }
 
-    /// Reads both sides once, the target first: what the source says of it afterwards can not be older.
-    pub async fn look(&mut self) -> Result<Look, DatabaseError> {
+    async fn look(&mut self) -> Result<Look, DatabaseError> {
         match &self.how {
             How::Logical { subscription, slot, publications } => {
                 let query = subscriber(self.counts_errors);
@@ -202,22 +231,51 @@ impl Pair {
         }
     }
 
-    /// One JSON value from the target.
-    pub async fn ask_target<T: serde::de::DeserializeOwned>(
-        &mut self,
-        query: &str,
-        parameters: &[&str],
-    ) -> Result<T, DatabaseError> {
-        self.target.json(query, parameters).await
+    fn judge(look: &Look, before: Option<&Look>) -> Standing {
+        look.judge(before)
     }
 
-    /// One JSON value from the source.
-    pub async fn ask_source<T: serde::de::DeserializeOwned>(
+    async fn sides(&mut self) -> Result<Sides, DatabaseError> {
+        marker::sides(self).await
+    }
+
+    async fn bystanders(&mut self) -> Result<Vec<String>, DatabaseError> {
+        preflight::bystanders(self).await
+    }
+
+    async fn make_marks(&mut self, permit: &EffectPermit) -> Result<(), DatabaseError> {
+        marker::make(self, permit).await
+    }
+
+    async fn mark(
         &mut self,
-        query: &str,
-        parameters: &[&str],
-    ) -> Result<T, DatabaseError> {
-        self.source.json(query, parameters).await
+        permit: &EffectPermit,
+        run: &RunId,
+        seq: i64,
+    ) -> Result<Beat, DatabaseError> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.source.server.writer().await?,
+        };
+        let beat = marker::write(&mut writer, permit, run, seq).await?;
+        self.writer = Some(writer);
+        Ok(beat)
+    }
+
+    async fn arrived(&mut self, run: &RunId) -> Result<Option<Beat>, DatabaseError> {
+        marker::arrived(self, run).await
+    }
+
+    async fn source_now(&mut self) -> Result<i64, DatabaseError> {
+        marker::now(self).await
+    }
+
+    async fn drop_marks_at_source(&mut self, permit: &EffectPermit) -> Result<(), DatabaseError> {
+        marker::drop_at_source(self, permit).await
+    }
+
+    async fn drop_marks_at_target(&mut self, permit: &EffectPermit) -> Result<(), DatabaseError> {
+        marker::drop_at_target(self, permit).await
     }
 }
 

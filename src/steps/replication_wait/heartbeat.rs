@@ -8,8 +8,7 @@ use super::servers::Unready;
 use super::{FailureClass, PerformCx, StepError, Verdict};
 use crate::clock::since;
 use crate::database::DatabaseError;
-use crate::database::postgres::marker::{self, Sides};
-use crate::database::postgres::{Pair, Writer, preflight};
+use crate::database::replication::{Replication, Sides};
 use crate::journal::EffectPermit;
 use crate::run::{Intent, Repeat, Undo};
 use crate::steps::{Granted, marking};
@@ -36,15 +35,18 @@ pub(super) struct Heartbeat {
     permit: EffectPermit,
     /// The table was there before: somebody else's.
     found: Sides,
-    writer: Option<Writer>,
     seq: i64,
 }
 
 impl Heartbeat {
     /// Makes the table.
-    pub(super) async fn begin(cx: &mut PerformCx<'_>, pair: &mut Pair, attempted: &str) -> Result<Self, StepError> {
+    pub(super) async fn begin<R: Replication>(
+        cx: &mut PerformCx<'_>,
+        pair: &mut R,
+        attempted: &str,
+    ) -> Result<Self, StepError> {
         let read = |error: DatabaseError| error.as_step_error(attempted);
-        let bystanders = preflight::bystanders(pair).await.map_err(read)?;
+        let bystanders = pair.bystanders().await.map_err(read)?;
         if !bystanders.is_empty() {
             let known = "other subscribers would stop at the table of a heartbeat; nothing was changed";
             return Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known)
@@ -57,21 +59,21 @@ impl Heartbeat {
         let ended = mine().filter(|effect| effect.done).count();
         let before = match left {
             Some(effect) => effect.intent.before.clone(),
-            None => json!(marker::sides(pair).await.map_err(read)?),
+            None => json!(pair.sides().await.map_err(read)?),
         };
         let found = serde_json::from_value(before.clone()).unwrap_or(Sides::NONE);
-        let target = format!("{} at {} and {}", marker::TABLE, pair.source().at(), pair.target().at());
+        let target = format!("{} at {} and {}", R::MARKS, pair.source_at(), pair.target_at());
         let classes = (Repeat::Repeatable, Undo::Restores);
         let intent = Intent::new(format!("{KEY}:{ended}"), target, "beat", classes, before.clone(), before);
         let Granted::Permit(permit) = cx.effects.intend(intent).await? else {
             let known = "the journal holds it as ended";
             return Err(StepError::new(FailureClass::Failed, "MIG0706", attempted, known));
         };
-        match marker::make(pair, &permit).await {
+        match pair.make_marks(&permit).await {
             // Numbers of an earlier attempt are not reached by accident.
             Ok(()) => {
-                let seq = marker::now(pair).await.map_err(|error| error.as_change_error(attempted))?;
-                Ok(Self { permit, found, writer: None, seq })
+                let seq = pair.source_now().await.map_err(|error| error.as_change_error(attempted))?;
+                Ok(Self { permit, found, seq })
             }
             Err(error) if found == Sides::NONE => Err(unmade(cx, permit, pair, &error, attempted).await?),
             Err(error) => Err(error.as_change_error(attempted)),
@@ -79,19 +81,18 @@ impl Heartbeat {
     }
 
     /// Writes the next row and looks how long it takes to arrive, or how old the last one is that did.
-    pub(super) async fn beat(&mut self, cx: &mut PerformCx<'_>, pair: &mut Pair) -> Result<Seen, Unready> {
+    pub(super) async fn beat<R: Replication>(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        pair: &mut R,
+    ) -> Result<Seen, Unready> {
         let began = cx.clock().steady();
-        let mut writer = match self.writer.take() {
-            Some(writer) => writer,
-            None => pair.source().writer().await?,
-        };
         self.seq += 1;
         let run = &cx.read.world.run;
-        marker::write(&mut writer, &self.permit, run, self.seq).await?;
-        self.writer = Some(writer);
+        pair.mark(&self.permit, run, self.seq).await?;
         let written = cx.clock().steady();
         loop {
-            let arrived = marker::arrived(pair, run).await?;
+            let arrived = pair.arrived(run).await?;
             let now = cx.clock().steady();
             match arrived {
                 Some(beat) if beat.seq >= self.seq => return Ok(Seen::Behind(since(written, now))),
@@ -99,7 +100,7 @@ impl Heartbeat {
                 None => return Ok(Seen::Nothing),
                 Some(beat) => {
                     // Both by the clock of the source; one that was set back tells nothing.
-                    let micros = marker::now(pair).await?.saturating_sub(beat.at);
+                    let micros = pair.source_now().await?.saturating_sub(beat.at);
                     let age = u64::try_from(micros).ok().map(Duration::from_micros);
                     return Ok(age.map_or(Seen::Nothing, Seen::Behind));
                 }
@@ -108,23 +109,23 @@ impl Heartbeat {
     }
 
     /// Removes the table, where the target has all of it. What is left is taken up by the next attempt.
-    pub(super) async fn end(
+    pub(super) async fn end<R: Replication>(
         self,
         cx: &mut PerformCx<'_>,
-        pair: &mut Pair,
+        pair: &mut R,
         attempted: &str,
     ) -> Result<(), StepError> {
         let left = marking::remove_what_was_made(cx, pair, &self.permit, self.found, LAST).await;
         let left = left.map_err(|error| error.as_change_error(attempted))?;
         if left != self.found {
-            return Err(marking::is_left(attempted, left));
+            return Err(marking::is_left::<R>(attempted, left));
         }
         cx.effects.done(self.permit, json!(left)).await
     }
 
     /// It beats no more; what it left is told.
-    pub(super) async fn probe(pair: &mut Pair) -> Verdict {
-        match marker::sides(pair).await {
+    pub(super) async fn probe<R: Replication>(pair: &mut R) -> Verdict {
+        match pair.sides().await {
             Ok(left) => Verdict::Done { observed: json!(left) },
             Err(error) => Verdict::Unknown { evidence: error.to_string() },
         }
@@ -132,10 +133,10 @@ impl Heartbeat {
 }
 
 /// Making it failed: what is known of it, and the failure.
-async fn unmade(
+async fn unmade<R: Replication>(
     cx: &mut PerformCx<'_>,
     permit: EffectPermit,
-    pair: &mut Pair,
+    pair: &mut R,
     error: &DatabaseError,
     attempted: &str,
 ) -> Result<StepError, StepError> {

@@ -15,10 +15,10 @@ use super::{
 use crate::clock::{advance, since};
 use crate::database::DatabaseError;
 use crate::database::postgres::judge::{Look, Standing};
-use crate::database::postgres::marker::{self, Sides};
 use crate::database::postgres::preflight::{self, Finding};
 use crate::database::postgres::wall::{self, Role, Session};
-use crate::database::postgres::{Lsn, Named, Pair, PairError, Reader, Server, position};
+use crate::database::postgres::{Lsn, Named, Pair, Reader, Server, marker, position};
+use crate::database::replication::{PairError, Replication as _, Sides};
 use crate::run::{Intent, Repeat, Undo};
 
 const MARKER: &str = "marker";
@@ -191,15 +191,15 @@ impl<'a> Pause<'a> {
         let known = cx.recorded.iter().find(|effect| effect.intent.key == MARKER);
         let before = match known {
             Some(effect) => effect.intent.before.clone(),
-            None => json!(marker::sides(pair).await.map_err(|error| error.as_step_error(attempted))?),
+            None => json!(pair.sides().await.map_err(|error| error.as_step_error(attempted))?),
         };
         let (after, found) = (json!(Sides::BOTH), before.clone());
         let target = format!("{} at {} and {}", marker::TABLE, pair.source().at(), pair.target().at());
         let intent = Intent::new(MARKER, target, "create", CLASSES, before, after);
         cx.change(intent, async |permit| {
-            let Err(error) = marker::make(pair, permit).await else { return Ok(json!(Sides::BOTH)) };
+            let Err(error) = pair.make_marks(permit).await else { return Ok(json!(Sides::BOTH)) };
             // It takes several statements, and the first may have been carried out.
-            let is_as_before = marker::sides(pair).await.is_ok_and(|now| json!(now) == found);
+            let is_as_before = pair.sides().await.is_ok_and(|now| json!(now) == found);
             let error = error.as_change_error(attempted);
             Err(if is_as_before { error } else { StepError { class: FailureClass::Unknown, ..error } })
         })
@@ -207,7 +207,7 @@ impl<'a> Pause<'a> {
         // Its own first copy, and the worker that was told of it, must not be what the pause waits for.
         let position = pair.position().await.map_err(|error| error.as_step_error(&self.attempted))?;
         let within = self.with.drain_within.duration();
-        let followed = marking::has_all(cx.read, cx.busy, pair, position, within).await;
+        let followed = marking::has_all(cx.read, cx.busy, pair, &position, within).await;
         followed.map_err(|why| {
             let known = "writes go on; the target does not follow";
             StepError::new(FailureClass::Failed, "MIG0525", &self.attempted, known)
@@ -353,7 +353,7 @@ impl<'a> Pause<'a> {
     pub(super) async fn probe(&mut self, effect: &RecordedEffect) -> Verdict {
         let unknown = |evidence: String| Verdict::Unknown { evidence };
         match (effect.intent.key.trim_start_matches("undo:"), &mut self.pair) {
-            (MARKER, Some(pair)) => match marker::sides(pair).await {
+            (MARKER, Some(pair)) => match pair.sides().await {
                 Ok(sides) if json!(sides) == effect.intent.after => Verdict::Done { observed: json!(sides) },
                 Ok(sides) if json!(sides) == effect.intent.before => Verdict::NotDone,
                 Ok(sides) => unknown(format!("the table is there in part: {sides:?}")),
@@ -408,10 +408,10 @@ async fn reached(
     seq: i64,
 ) -> Result<Reached, DatabaseError> {
     let look = pair.look().await?;
-    let arrived = marker::arrived(pair, run).await?.is_some_and(|beat| beat.seq >= seq);
+    let arrived = pair.arrived(run).await?.is_some_and(|beat| beat.seq >= seq);
     let told = match look.judge(before) {
         Standing::Unknown(why) => Err(why),
-        Standing::At(at) if at < position => Err(format!("{} bytes of log behind", at.behind(position))),
+        Standing::At(at) if at < position => Err(marking::behind(&at, &position)),
         Standing::At(_) if !arrived => Err("the sentinel is not there".to_owned()),
         Standing::At(_) => Ok(()),
     };

@@ -11,11 +11,11 @@ use super::postgres::{Opening, SEQUENCES};
 use super::{Evidence, FailureClass, PerformCx, RecordedEffect, Reverse, StepCx, StepError, Verdict};
 use crate::clock::since;
 use crate::database::DatabaseError;
-use crate::database::postgres::marker::{self, Sides};
 use crate::database::postgres::reverse::{self, Ways};
 use crate::database::postgres::sequences::Values;
 use crate::database::postgres::wall::Follower;
-use crate::database::postgres::{Named, Pair, PairError, Reader, sequences, wall};
+use crate::database::postgres::{Named, Pair, Reader, marker, sequences, wall};
+use crate::database::replication::{PairError, Replication as _, Sides};
 use crate::journal::EffectPermit;
 use crate::run::{Intent, Repeat, Undo};
 
@@ -99,7 +99,7 @@ impl Opening<'_> {
     async fn preflight(&self, cx: &mut PerformCx<'_>, pair: &mut Pair) -> Result<(), StepError> {
         let read = |error: DatabaseError| self.read(&error);
         let mut why = reverse::in_the_way(pair).await.map_err(read)?;
-        if marker::sides(pair).await.map_err(read)? != Sides::BOTH {
+        if pair.sides().await.map_err(read)? != Sides::BOTH {
             why.push(format!("{} is not on both sides", marker::TABLE));
         }
         // Who can log in before the turn could not be kept out when it is taken back.
@@ -110,7 +110,7 @@ impl Opening<'_> {
             return Err(self.refused(why));
         }
         let end = pair.position().await.map_err(read)?;
-        let all = marking::has_all(cx.read, cx.busy, pair, end, PATIENCE).await;
+        let all = marking::has_all(cx.read, cx.busy, pair, &end, PATIENCE).await;
         all.map_err(|why| self.refused(vec![why]))
     }
 
@@ -131,9 +131,9 @@ impl Opening<'_> {
         writer.close().await;
         let began = cx.clock().steady();
         let end = back.position().await.map_err(|error| self.read(&error))?;
-        let all = marking::has_all(cx.read, cx.busy, &mut back, end, PATIENCE).await;
+        let all = marking::has_all(cx.read, cx.busy, &mut back, &end, PATIENCE).await;
         all.map_err(|why| self.not_there(why))?;
-        let arrived = marker::arrived(&mut back, run).await.map_err(|error| self.read(&error))?;
+        let arrived = back.arrived(run).await.map_err(|error| self.read(&error))?;
         if arrived.is_none_or(|beat| beat.seq < seq) {
             return Err(self.not_there("the row did not come back".to_owned()));
         }
@@ -186,7 +186,7 @@ impl Opening<'_> {
         if ways.back {
             let mut back = self.reversed(&pair).await?;
             let end = back.position().await.map_err(|error| self.read(&error))?;
-            let all = marking::has_all(cx.read, cx.busy, &mut back, end, PATIENCE).await;
+            let all = marking::has_all(cx.read, cx.busy, &mut back, &end, PATIENCE).await;
             all.map_err(|why| self.not_all_there(why))?;
             self.carry_back(cx.read, &pair, &permit).await.map_err(|error| self.in_part(&error))?;
         }
@@ -194,7 +194,7 @@ impl Opening<'_> {
         let from = pair.position().await.map_err(|error| self.read(&error))?;
         let forward = reverse::forward_from(&mut pair, &permit, from).await;
         forward.map_err(|error| self.in_part(&error))?;
-        let all = marking::has_all(cx.read, cx.busy, &mut pair, from, PATIENCE).await;
+        let all = marking::has_all(cx.read, cx.busy, &mut pair, &from, PATIENCE).await;
         all.map_err(|why| self.not_all_there(why))?;
         cx.effects.done(permit, before.clone()).await
     }

@@ -1,19 +1,18 @@
 //! Lag that can not lie: adversarial states of real servers, judged by an oracle that looks at the rows themselves.
 
-use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use migrate::database::postgres::Pair;
 use migrate::database::postgres::judge::{Look, Standing};
-use serde_json::Value;
+use migrate::database::replication::{Position as _, Replication as _};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Runtime;
 
 use super::cluster::Cluster;
 use super::replicas::{Replicas, Writer};
-use crate::lab::{Lab, cases, is_soak};
+use crate::lab::{Lab, cases};
+use crate::seconds::Seconds;
 
 /// What is wrong in a case. The first two are not: without them a verdict that is never "ready" would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,7 +107,7 @@ impl Scene {
         self.before = Some(look);
         match standing {
             Standing::At(reached) if reached >= position => Ok(()),
-            Standing::At(reached) => Err(format!("{} bytes", reached.behind(position))),
+            Standing::At(reached) => Err(format!("{} bytes", reached.behind(&position))),
             Standing::Unknown(why) => Err(why),
         }
     }
@@ -394,81 +393,24 @@ fn killed_while_it_beats_it_leaves_nothing_once_resumed() {
     replicas.complete();
 }
 
-/// Seconds that were told beside the truth: how long ago the oldest order was acknowledged that the target has not.
 #[test]
 fn seconds_by_heartbeat_are_the_truth() {
     let Some(replicas) = Replicas::logical("seconds of lag", 10) else { return };
     let lab = Lab::new("");
-    let rounds = cases(2, 60);
     let runbook = replicas.runbook(&lab, &wait("hold_for: 1h, heartbeat: true", "2h"));
     let writer = Writer::start(&replicas.source, 11, Duration::from_millis(5));
-    let mut child = lab
-        .command(["run", &runbook, "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-    let (sent, told) = std::sync::mpsc::channel();
-    let reader = std::thread::spawn(move || {
-        for line in lines {
-            let seconds = seconds_in(&line);
-            if seconds.is_some_and(|seconds| sent.send((seconds, Instant::now())).is_err()) {
-                break;
-            }
-        }
-    });
-    let mut samples: Vec<(f64, i64, Instant)> = Vec::new();
-    let look = |samples: &mut Vec<_>| {
-        let (seconds, at): (f64, Instant) =
-            told.recv_timeout(Duration::from_mins(1)).expect("it tells");
-        let there: i64 =
-            replicas.target.text("crm", "select max(id) from orders").parse().expect("a number");
-        samples.push((seconds, there, at));
-    };
-    for round in 0..rounds {
+    let mut seconds = Seconds::start(lab.command(["run", &runbook, "--json"]));
+    let last = || replicas.target.text("crm", "select max(id) from orders");
+    for round in 0..cases(2, 60) {
         for _ in 0..8 {
-            look(&mut samples);
+            seconds.look(last);
         }
         // Applying stands still for a while that differs.
         let blocker = Blocker::start(&replicas.target, "lock table migrate.marker in share mode");
         for _ in 0..(8 + round % 9) {
-            look(&mut samples);
+            seconds.look(last);
         }
         drop(blocker);
     }
-    child.kill().expect("it is ours");
-    child.wait().expect("it is ours");
-    drop(told);
-    reader.join().expect("it read");
-    let last = writer.last.load(Ordering::Relaxed);
-    let acknowledged = writer.stop();
-    let truth = |there: i64, at: Instant| {
-        let missing = usize::try_from(there - 10).expect("positive");
-        acknowledged
-            .get(missing)
-            .map_or(0.0, |oldest| at.saturating_duration_since(*oldest).as_secs_f64())
-    };
-    let errors: Vec<f64> =
-        samples.iter().map(|(told, there, at)| (told - truth(*there, *at)).abs()).collect();
-    let near = errors.iter().filter(|error| **error <= 0.5).count();
-    let most = samples.iter().map(|(told, ..)| *told).fold(0.0, f64::max);
-    let tenths = near * 1000 / errors.len();
-    println!(
-        "{near} of {} readings within 0.5 s of the truth ({}.{} %), up to {most:.1} s of lag, {last} orders",
-        errors.len(),
-        tenths / 10,
-        tenths % 10
-    );
-    assert!(most > 1.0, "applying was never late");
-    if is_soak() {
-        assert!(near * 100 >= errors.len() * 95, "{errors:?}");
-    }
-}
-
-/// `lag of target by heartbeat 1.2345 s, …` in a line of progress.
-fn seconds_in(line: &str) -> Option<f64> {
-    let value: Value = serde_json::from_str(line).ok()?;
-    let text = value["progress"]["text"].as_str()?;
-    text.split_once("by heartbeat ")?.1.split_once(" s,")?.0.parse().ok()
+    seconds.judge(11, &writer.stop());
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -135,16 +135,13 @@ stages:
 pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Vec<Instant>>>,
-    /// The last order that was acknowledged.
-    pub(crate) last: Arc<AtomicI64>,
 }
 
 impl Writer {
     /// Writes order after order from `first` on, with a pause between.
     pub(crate) fn start(cluster: &Cluster, first: i64, pause: Duration) -> Self {
         let (options, stop) = (cluster.options("app"), Arc::new(AtomicBool::new(false)));
-        let (told, last) = (Arc::clone(&stop), Arc::new(AtomicI64::new(first - 1)));
-        let seen = Arc::clone(&last);
+        let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -160,7 +157,6 @@ impl Writer {
                             .bind(id);
                     insert.execute(&mut session).await.expect("it may write");
                     acknowledged.push(Instant::now());
-                    seen.store(id, Ordering::Relaxed);
                     id += 1;
                     tokio::time::sleep(pause).await;
                 }
@@ -168,7 +164,7 @@ impl Writer {
                 acknowledged
             })
         });
-        Self { stop, thread: Some(thread), last }
+        Self { stop, thread: Some(thread) }
     }
 
     /// When each order was acknowledged, from the first one on.

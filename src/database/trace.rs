@@ -6,30 +6,36 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Lsn;
+use super::replication::Position;
 use crate::clock::since;
 
 /// Positions kept; at a look every five seconds, more than an hour of them.
 const KEPT: usize = 1000;
 
 /// Positions of the source, each with the moment before it was asked for.
-#[derive(Debug, Default)]
-pub struct Trace {
-    seen: VecDeque<(Timestamp, Lsn)>,
+#[derive(Debug)]
+pub struct Trace<P> {
+    seen: VecDeque<(Timestamp, P)>,
+}
+
+impl<P> Default for Trace<P> {
+    fn default() -> Self {
+        Self { seen: VecDeque::new() }
+    }
 }
 
 /// How far a target is behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Distance {
-    /// Bytes of log to the newest position of the source.
-    pub bytes: u64,
+    /// What is missing up to the newest position of the source, in the unit of positions.
+    pub behind: u64,
     /// What the source had so long ago is there. None while no position seen here has been reached.
     pub at_most: Option<Duration>,
 }
 
-impl Trace {
-    /// The source's log ended at `position`; it was asked at `at`, which is steady time.
-    pub fn saw(&mut self, at: Timestamp, position: Lsn) {
+impl<P: Position> Trace<P> {
+    /// The source's history ended at `position`; it was asked at `at`, which is steady time.
+    pub fn saw(&mut self, at: Timestamp, position: P) {
         if self.seen.len() == KEPT {
             self.seen.pop_front();
         }
@@ -37,11 +43,11 @@ impl Trace {
     }
 
     /// A target that has reached `position`, at `now`.
-    pub fn distance(&self, position: Lsn, now: Timestamp) -> Option<Distance> {
-        let newest = self.seen.back()?.1;
-        let reached = self.seen.iter().rev().find(|(_, seen)| *seen <= position);
+    pub fn distance(&self, position: &P, now: Timestamp) -> Option<Distance> {
+        let newest = &self.seen.back()?.1;
+        let reached = self.seen.iter().rev().find(|(_, seen)| position.reaches(seen));
         Some(Distance {
-            bytes: position.behind(newest),
+            behind: position.behind(newest),
             at_most: reached.map(|(at, _)| since(*at, now)),
         })
     }
@@ -51,6 +57,7 @@ impl Trace {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::postgres::Lsn;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -64,12 +71,12 @@ mod tests {
     #[test]
     fn nothing_reached_is_no_number_of_seconds() {
         let mut trace = Trace::default();
-        assert_eq!(trace.distance(lsn(5), at(0)), None);
+        assert_eq!(trace.distance(&lsn(5), at(0)), None);
         trace.saw(at(0), lsn(10));
-        let distance = trace.distance(lsn(5), at(3)).expect("one was seen");
-        assert_eq!(distance, Distance { bytes: 5, at_most: None });
-        let there = trace.distance(lsn(10), at(3)).expect("one was seen");
-        assert_eq!(there, Distance { bytes: 0, at_most: Some(Duration::from_secs(3)) });
+        let distance = trace.distance(&lsn(5), at(3)).expect("one was seen");
+        assert_eq!(distance, Distance { behind: 5, at_most: None });
+        let there = trace.distance(&lsn(10), at(3)).expect("one was seen");
+        assert_eq!(there, Distance { behind: 0, at_most: Some(Duration::from_secs(3)) });
     }
 
     proptest! {
@@ -93,7 +100,7 @@ mod tests {
                     trace.saw(at(time), lsn(position));
                 }
             }
-            let distance = trace.distance(lsn(reached.min(position)), at(time));
+            let distance = trace.distance(&lsn(reached.min(position)), at(time));
             if let Some(Distance { at_most: Some(told), .. }) = distance {
                 let truth = oldest_missing.map_or(0, |since| time - since);
                 prop_assert!(told.as_secs() >= truth.unsigned_abs());

@@ -1,0 +1,219 @@
+//! Two servers of which one replicates the other: found, and looked at from both sides.
+
+use super::super::DatabaseError;
+use super::super::replication::{Beat, PairError, Replication, Sides};
+use super::judge::{Look, Own, Source, Standing, Target};
+use super::status::{self, Statements};
+use super::{Gtids, Named, Product, Reader, Server, Writer, marker};
+use crate::journal::EffectPermit;
+use crate::run::RunId;
+
+/// A session that is opened when it is needed, and again after it broke.
+#[derive(Debug)]
+struct Link {
+    server: Server,
+    session: Option<Reader>,
+}
+
+impl Link {
+    async fn named(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
+        let mut session = self.session().await?;
+        let rows = session.named(query).await?;
+        self.session = Some(session);
+        Ok(rows)
+    }
+
+    async fn session(&mut self) -> Result<Reader, DatabaseError> {
+        match self.session.take() {
+            Some(session) => Ok(session),
+            None => self.server.reader().await,
+        }
+    }
+
+    async fn product(&mut self) -> Result<Product, DatabaseError> {
+        let session = self.session().await?;
+        let product = session.product();
+        self.session = Some(session);
+        Ok(product)
+    }
+
+    /// What does not fit what was asked for.
+    fn odd(&self, why: String) -> DatabaseError {
+        DatabaseError::Silent { at: self.server.at().to_owned(), cause: why }
+    }
+
+    async fn own(&mut self, product: Product, is_source: bool) -> Result<Own, DatabaseError> {
+        let rows = self.named(Statements::of(product).own).await?;
+        let row = rows.first().ok_or_else(|| self.odd("no answer about itself".to_owned()))?;
+        status::own(product, row, is_source).map_err(|why| self.odd(why))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pair {
+    source: Link,
+    target: Link,
+    /// Who made the source, and the target.
+    products: (Product, Product),
+    /// Transactions of the target's own that an author knows of.
+    known: Option<Gtids>,
+    /// Writes marks.
+    writer: Option<Writer>,
+}
+
+impl Pair {
+    /// Finds out whether `target` replicates anybody; whom, each look tells. `known` are transactions of the target's own that
+    /// the source need not have.
+    pub async fn find(
+        source: Server,
+        target: Server,
+        known: Option<&str>,
+    ) -> Result<Self, PairError> {
+        let mut source = Link { server: source, session: None };
+        let mut target = Link { server: target, session: None };
+        let products = (source.product().await?, target.product().await?);
+        let is_maria = |product| matches!(product, Product::MariaDb(..));
+        let at = target.server.at();
+        if is_maria(products.0) != is_maria(products.1) {
+            let why = format!(
+                "one of {} and {at} is MariaDB and the other MySQL, whose transaction ids can not be compared",
+                source.server.at()
+            );
+            return Err(PairError::Nothing(why));
+        }
+        if source.server.database() != target.server.database() {
+            return Err(PairError::Nothing(format!(
+                "{at} is another database than {}",
+                source.server.at()
+            )));
+        }
+        if target.named(Statements::of(products.1).connections).await?.is_empty() {
+            return Err(PairError::Nothing(format!("{} replicates nobody", target.server.at())));
+        }
+        let known = known.map(|known| Gtids::read(products.1, known)).transpose();
+        let known = known.map_err(DatabaseError::System)?;
+        Ok(Self { source, target, products, known, writer: None })
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Server {
+        &self.source.server
+    }
+
+    /// The target.
+    pub fn target(&self) -> &Server {
+        &self.target.server
+    }
+
+    /// Rows from the source.
+    pub(super) async fn ask_source(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
+        self.source.named(query).await
+    }
+
+    /// Rows from the target.
+    pub(super) async fn ask_target(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
+        self.target.named(query).await
+    }
+
+    async fn read_target(&mut self) -> Result<Target, DatabaseError> {
+        let product = self.products.1;
+        let own = self.target.own(product, false).await?;
+        let connections = self.target.named(Statements::of(product).connections).await?;
+        let lenient = self.target.named(status::LENIENT).await?;
+        let connections = connections.iter().map(|row| status::connection(product, row)).collect();
+        Ok(Target { own, connections: Some(connections), lenient: status::settings(&lenient) })
+    }
+
+    async fn read_source(&mut self) -> Result<Source, DatabaseError> {
+        let product = self.products.0;
+        let statements = Statements::of(product);
+        let replicas = self.source.named(statements.replicas).await?;
+        let log = self.source.named(statements.log).await?;
+        // Last: what the target had before is in it.
+        let own = self.source.own(product, true).await?;
+        Ok(Source {
+            own,
+            replicas: status::replicas(product, &replicas),
+            filters: status::log_filters(&log),
+        })
+    }
+}
+
+impl Replication for Pair {
+    type Position = Gtids;
+    type Look = Look;
+    const MARKS: &'static str = marker::TABLE;
+
+    fn source_at(&self) -> &str {
+        self.source.server.at()
+    }
+
+    fn target_at(&self) -> &str {
+        self.target.server.at()
+    }
+
+    fn marks_apart(&self) -> bool {
+        false
+    }
+
+    async fn position(&mut self) -> Result<Gtids, DatabaseError> {
+        let own = self.source.own(self.products.0, true).await?;
+        own.end().cloned().map_err(|why| self.source.odd(why))
+    }
+
+    async fn look(&mut self) -> Result<Look, DatabaseError> {
+        let target = self.read_target().await?;
+        let source = self.read_source().await?;
+        let database = self.source.server.database().to_owned();
+        Ok(Look { database, known: self.known.clone(), source, target })
+    }
+
+    fn judge(look: &Look, before: Option<&Look>) -> Standing {
+        look.judge(before)
+    }
+
+    async fn sides(&mut self) -> Result<Sides, DatabaseError> {
+        marker::sides(self).await
+    }
+
+    async fn bystanders(&mut self) -> Result<Vec<String>, DatabaseError> {
+        // Whoever follows by the binary log is told of the table itself, too.
+        Ok(Vec::new())
+    }
+
+    async fn make_marks(&mut self, permit: &EffectPermit) -> Result<(), DatabaseError> {
+        marker::make(self, permit).await
+    }
+
+    async fn mark(
+        &mut self,
+        permit: &EffectPermit,
+        run: &RunId,
+        seq: i64,
+    ) -> Result<Beat, DatabaseError> {
+        let mut writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.source.server.writer().await?,
+        };
+        let beat = marker::write(&mut writer, permit, run, seq).await?;
+        self.writer = Some(writer);
+        Ok(beat)
+    }
+
+    async fn arrived(&mut self, run: &RunId) -> Result<Option<Beat>, DatabaseError> {
+        marker::arrived(self, run).await
+    }
+
+    async fn source_now(&mut self) -> Result<i64, DatabaseError> {
+        marker::now(self).await
+    }
+
+    async fn drop_marks_at_source(&mut self, permit: &EffectPermit) -> Result<(), DatabaseError> {
+        marker::remove(self, permit).await
+    }
+
+    async fn drop_marks_at_target(&mut self, _permit: &EffectPermit) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+}
