@@ -77,8 +77,14 @@ pub const KIND: Kind = Kind {
         docs: "Reads the application's maintenance switch, turns it on with one PUT, reads it back, then waits until no write is \
                under way any more and records the position of the last one. The switch lives in the application: the pause holds \
                whether this process lives or not, until `writes.resume` or a rollback.\n\n\
-               Outputs: `position` (null without `position:`) and `paused_at`. Taking the step back restores the switch as it was \
-               found.",
+               On a PostgreSQL database it sets the default to read-only, closes the login of every role that may change something \
+               there (or of `roles`), ends sessions, waits for open and prepared transactions and for logins under way, and records \
+               the position; with `until`, it is over once the position, a sentinel row and a healthy replication are all seen at the \
+               target. What stands in the way (superusers that are connected, subscriptions that write into the source, tables that \
+               are not published, …) is found before anything is changed, and what `accept` names is passed over. That the wall \
+               stands is looked at again in every attempt and at the end. The table `migrate.marker` stays until the pause is taken \
+               back.\n\n\
+               Outputs: `position` (null without `position:`) and `paused_at`. Taking the step back restores what was found.",
         example: include_str!("../../examples/steps/writes.pause.yaml"),
         class: Class::Action,
         repeat: Repeat::Repeatable,

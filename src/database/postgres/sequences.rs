@@ -75,7 +75,9 @@ impl Sequence {
         let left = left / i128::from(self.step);
         let ahead = (left / 2).min(i128::from(margin)) * i128::from(self.step);
         let value = i64::try_from(i128::from(next) + ahead).unwrap_or(next);
-        At { value, called: false }
+        // As one that gave out the number before, where there is one: what was never called looks unused.
+        let before = value.checked_sub(self.step).filter(|it| (self.min..=self.max).contains(it));
+        before.map_or(At { value, called: false }, |value| At { value, called: true })
     }
 
     /// Whether it has been as far as `at` or further.
@@ -169,11 +171,11 @@ mod tests {
             min: 1,
             max: 32767,
         };
-        assert_eq!(small(7, true).beyond(1000), At { value: 1008, called: false });
-        assert_eq!(small(32000, true).beyond(1000), At { value: 32384, called: false });
+        assert_eq!(small(7, true).beyond(1000), At { value: 1007, called: true });
+        assert_eq!(small(32000, true).beyond(1000), At { value: 32383, called: true });
         assert_eq!(small(32767, true).beyond(1000), At { value: 32767, called: true });
-        assert_eq!(small(32767, false).beyond(1000), At { value: 32767, called: false });
-        assert_eq!(small(5000, false).beyond(10), At { value: 5010, called: false });
+        assert_eq!(small(32767, false).beyond(1000), At { value: 32766, called: true });
+        assert_eq!(small(5000, false).beyond(10), At { value: 5009, called: true });
     }
 
     #[test]

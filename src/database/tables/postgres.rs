@@ -434,7 +434,8 @@ select json_build_object(
     select coalesce(json_agg(json_build_object('name', s.oid::regclass::text, 'step', q.seqincrement,
       'declared', format('%s from %s by %s between %s and %s%s', format_type(q.seqtypid, null), q.seqstart, q.seqincrement,
         q.seqmin, q.seqmax, case when q.seqcycle then ' cycle' else '' end),
-      'last', pg_sequence_last_value(s.oid)) order by s.oid::regclass::text), '[]')
+      'last', (xpath('/row/last/text()', query_to_xml(format('select case when is_called then last_value
+        when last_value <> %s then last_value - %s end as last from %s', q.seqstart, q.seqincrement, s.oid::regclass), false, true, '')))[1]::text::int8) order by s.oid::regclass::text), '[]')
     from pg_class s join pg_sequence q on q.seqrelid = s.oid join own n on n.oid = s.relnamespace
     where s.relkind = 'S' and s.oid not in (select objid from brought))
 )::text";

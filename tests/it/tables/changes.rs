@@ -120,13 +120,17 @@ pub(super) fn goes_on_unless_written(
         assert!(matches!(compared, Err(DatabaseError::Cancelled)), "{compared:?}");
         assert!((90_000..160_000).contains(&read), "{read}");
     };
-    cut();
-    let (compared, read) = until(u64::MAX);
-    let compared = compared.expect("compared");
-    assert!(compared.all_equal() && compared.rows() == 80_000, "{compared:?}");
-    // What had been read is told once more as progress of the table it is of.
-    assert!(read <= 80_000, "{read} rows were read again");
-    assert!(!keep.exists());
+    // A server that has just been filled tidies up after itself, which is a write like any other.
+    let went_on = (0..20).any(|_| {
+        cut();
+        let (compared, read) = until(u64::MAX);
+        let compared = compared.expect("compared");
+        assert!(compared.all_equal() && compared.rows() == 80_000, "{compared:?}");
+        assert!(!keep.exists());
+        // What had been read is told once more as progress of the table it is of.
+        read <= 80_000
+    });
+    assert!(went_on, "everything is read again each time");
     // All is read again, and the change is found.
     cut();
     write();

@@ -496,6 +496,13 @@ fn what_is_beside_the_tables_is_compared_too() {
     cluster.sql("twin", "create extension citext; drop domain public.odd; create domain public.odd as int check (value % 2 = 1); select setval('t_id_seq', 1000)");
     let told = found(&cluster, "twin", &[], PACE).expect("compared");
     assert!(told.all_equal(), "{told:?}");
+    // Set, and nothing given out since.
+    cluster.sql("crm", "select setval('t_id_seq', 5000, false)");
+    let told = found(&cluster, "twin", &[], PACE).expect("compared");
+    assert_eq!(
+        told.beside,
+        ["sequence public.t_id_seq: at 4999 at the source, at 1000 at the target"]
+    );
 }
 
 #[test]
