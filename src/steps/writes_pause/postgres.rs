@@ -250,21 +250,22 @@ impl<'a> Pause<'a> {
     ) -> Result<Evidence, StepError> {
         let began = cx.clock().steady();
         let deadline = advance(began, self.with.drain_within.duration());
-        let first = barrier::times_ended(&cx.recorded);
-        let (mut times, mut knocked) = (first, None);
+        // A number is used once, whatever attempt it was in.
+        let (mut times, mut knocked) = (barrier::times_ended(&cx.recorded), None);
         loop {
             self.no_gaps(wall::gaps(reader, closed).await.map_err(|error| self.read(&error))?)?;
             let mut unfinished = wall::unfinished(reader).await.map_err(|error| self.read(&error))?;
             // Only who knocked before the logins were closed may have been let in.
+            let is_first = knocked.is_none();
             let knocked = knocked.get_or_insert_with(|| unfinished.opening.clone());
             unfinished.opening.retain(|pid| knocked.contains(pid));
             // At first whoever keeps a default of before; then only who may write all the same.
-            let ends = |it: &&Session| it.can_be_ended && (times == first || it.may_write(closed));
+            let ends = |it: &&Session| it.can_be_ended && (is_first || it.may_write(closed));
             let pids: Vec<i64> = unfinished.sessions.iter().filter(ends).map(|it| it.pid).collect();
             if !pids.is_empty() {
                 barrier.end_sessions(cx, &pids, times).await?;
+                times += 1;
             }
-            times += 1;
             let left = unfinished.writing(closed).join(", ");
             if left.is_empty() {
                 return Ok(Evidence {
