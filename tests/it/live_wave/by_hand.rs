@@ -1,5 +1,5 @@
 //! The same world for a person: `examples/postgres-near-zero/run` starts it, runs the wave at this terminal, shows what became of
-//! it, and takes it back when asked to.
+//! it, and takes it back when asked to. As a test, with nobody at a terminal, it approves and takes back by itself.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::{ExitStatus, Stdio};
@@ -11,11 +11,17 @@ use super::world::{NAME, World};
 use crate::lab::Lab;
 use crate::postgres::cluster::{ADMIN, Cluster};
 
+/// The example says that a person sits at this terminal.
+fn is_attended() -> bool {
+    std::env::var_os("MIGRATE_ATTENDED").is_some()
+}
+
 /// Runs the program at this terminal.
 fn at_the_terminal(lab: &Lab, arguments: &[&str]) -> ExitStatus {
     println!("\n$ migrate {}\n", arguments.join(" "));
     let mut command = lab.command(arguments);
-    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    let stdin = if is_attended() { Stdio::inherit() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     command.status().expect("it starts")
 }
 
@@ -62,8 +68,11 @@ fn show(world: &World, client: &Client) {
     }
 }
 
-/// The answer to a question; no where nobody answers.
+/// The answer to a question; yes where there is nobody to ask.
 fn asked(question: &str) -> bool {
+    if !is_attended() {
+        return true;
+    }
     print!("\n{question} [y/N] ");
     let _ = std::io::stdout().flush();
     let mut answer = String::new();
@@ -72,11 +81,13 @@ fn asked(question: &str) -> bool {
 }
 
 #[test]
-#[ignore = "for a person: examples/postgres-near-zero/run"]
 fn at_a_terminal() {
     let Some(world) = World::start("the wave by hand") else { return };
     let (lab, client) = (Lab::new(""), Client::start(&world));
-    let runbook = world.runbook(&lab, Duration::from_secs(20));
+    // Long enough for a person to look around.
+    let watch = if is_attended() { 20 } else { 1 };
+    let runbook = world.runbook(&lab, Duration::from_secs(watch));
+    let start = world.state();
     introduce(&world, &lab);
     client.until_more_at(Site::Source);
     show(&world, &client);
@@ -86,13 +97,18 @@ fn at_a_terminal() {
         at_the_terminal(&lab, &["approve", "go"]);
         ended = at_the_terminal(&lab, &["resume"]);
     }
-    show(&world, &client);
+    // A person may have said no.
+    assert!(ended.success() || is_attended(), "the wave ended with {ended}");
     if ended.success() {
+        client.until_more_at(Site::Target);
         world.judge(&client.orders());
         println!("\n  nothing that was acknowledged is missing at the target");
     }
+    show(&world, &client);
     if asked("Take it back?") {
-        at_the_terminal(&lab, &["rollback", &lab.run_id(), "--yes"]);
+        let back = at_the_terminal(&lab, &["rollback", &lab.run_id(), "--yes"]);
+        assert_eq!(back.code(), Some(8), "the wave was not taken back");
+        assert_eq!(world.state(), start);
         show(&world, &client);
     }
 }
