@@ -89,6 +89,18 @@ pub(crate) fn traced(
     names: &[&str],
     injection: Option<&Injection>,
 ) -> (Ended, Vec<Call>) {
+    let begun = lab.journal().is_some();
+    let arguments = if begun { vec!["resume".to_owned()] } else { lab.sandbox_run(CUTOVER) };
+    traced_with(lab, arguments, names, injection)
+}
+
+/// The same with other arguments.
+pub(crate) fn traced_with(
+    lab: &Lab,
+    arguments: Vec<String>,
+    names: &[&str],
+    injection: Option<&Injection>,
+) -> (Ended, Vec<Call>) {
     let log = lab.path().join("strace.log");
     // A name that this machine's kernel does not have is passed over.
     let set: Vec<_> = names.iter().map(|name| format!("?{name}")).collect();
@@ -102,9 +114,7 @@ pub(crate) fn traced(
             command.arg("-P").arg(lab.run_dir().join(file));
         }
     }
-    let begun = lab.journal().is_some();
-    let inner =
-        lab.command(if begun { vec!["resume".to_owned()] } else { lab.sandbox_run(CUTOVER) });
+    let inner = lab.command(arguments);
     command.arg(inner.get_program()).args(inner.get_args());
     command.current_dir(inner.get_current_dir().expect("a lab says where"));
     command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));

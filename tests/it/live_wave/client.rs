@@ -13,9 +13,8 @@ use migrate::dns::{Mode, ask};
 use super::application::Site;
 use super::world::{NAME, World};
 use crate::child::until;
+use crate::postgres::client::FIRST;
 
-/// The first order's number; those that were there before are below it.
-pub(crate) const FIRST: i64 = 1_000_000;
 /// Between two orders.
 const PACE: Duration = Duration::from_millis(3);
 
