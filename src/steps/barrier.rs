@@ -2,7 +2,8 @@
 //! Not a kind.
 //!
 //! Keys: `database` is the default of the database, `role:<name>` one login, `sessions:<n>` an ending of sessions. Defaults and
-//! logins are taken back to what was found, unless another hand has changed them since.
+//! logins are taken back to what was found, unless another hand has changed them since; whose login is closed by that is not left
+//! inside (`undo:sessions:<name>`).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -159,6 +160,20 @@ impl<'a> Barrier<'a> {
         ended.await.map(drop)
     }
 
+    /// Nobody who was let in goes on once the login is closed again.
+    async fn end_sessions_of(&mut self, cx: &PerformCx<'_>, role: &str) -> Result<(), StepError> {
+        let target = format!("sessions of {role} at {}", self.server.at());
+        let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
+        let key = format!("undo:{SESSIONS}{role}");
+        let intent = Intent::new(key, target, "end", classes, Value::Null, Value::Null);
+        let (writer, attempted) = (&mut self.writer, self.attempted);
+        let ended = cx.change(intent, async |permit| {
+            let ended = wall::end_sessions_of(writer, permit, role).await;
+            ended.map(|()| Value::Null).map_err(|error| error.as_change_error(attempted))
+        });
+        ended.await.map(drop)
+    }
+
     /// Takes a login or the default back. `Ok(false)`: the effect is neither.
     pub(super) async fn undo(
         &mut self,
@@ -176,6 +191,9 @@ impl<'a> Barrier<'a> {
             let wanted = if json!(now) == after["login"] { wanted } else { now == Some(true) };
             if now.is_some() {
                 self.set_login(cx, &undoes, role, json!({ "login": now }), wanted).await?;
+            }
+            if !wanted {
+                self.end_sessions_of(cx, role).await?;
             }
             return Ok(true);
         }
@@ -211,7 +229,7 @@ pub(super) async fn probe(reader: &mut Reader, effect: &RecordedEffect) -> Optio
         })
     } else if key.trim_start_matches("undo:") == DATABASE {
         in_place(reader, effect).await
-    } else if key.starts_with(SESSIONS) {
+    } else if key.trim_start_matches("undo:").starts_with(SESSIONS) {
         // Those that are still there are ended by another effect.
         Ok(Verdict::Done { observed: Value::Null })
     } else {

@@ -245,6 +245,20 @@ pub async fn end_sessions(
     writer.execute(permit, &statement).await
 }
 
+/// The same for all that a role has in the database.
+pub async fn end_sessions_of(
+    writer: &mut Writer,
+    permit: &EffectPermit,
+    role: &str,
+) -> Result<(), DatabaseError> {
+    let statement = format!(
+        "select pg_terminate_backend(pid) from pg_stat_activity
+         where backend_type = 'client backend' and datname = current_database() and usename = {}",
+        literal(role)
+    );
+    writer.execute(permit, &statement).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

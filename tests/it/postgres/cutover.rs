@@ -107,8 +107,14 @@ fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
         // As the session that was refused the longest saw it.
         refused.extend(sessions.iter().map(|orders| refused_for(orders).as_millis()).max());
         rates.push(rate(&sessions));
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let inside = runtime.block_on(replicas.target.options("app").connect()).expect("let in");
         lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
         assert_eq!(catalogue(&replicas.source), before);
+        // Nobody is left inside who could write on.
+        let sessions = "select count(*) from pg_stat_activity where usename = 'app'";
+        replicas.target.until("crm", sessions, "0");
+        drop(inside);
         assert_eq!(
             replicas.target.text("crm", "select rolcanlogin from pg_roles where rolname = 'app'"),
             "false"
