@@ -20,6 +20,7 @@ mod io_errors;
 mod journals;
 mod kills;
 mod lab;
+mod lag;
 mod laws;
 mod live_wave;
 mod machines;

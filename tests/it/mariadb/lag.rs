@@ -1,8 +1,7 @@
 //! Lag that can not lie: adversarial states of real servers, judged by an oracle that looks at the rows themselves.
 
-use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::time::Duration;
 
 use migrate::database::mysql::Pair;
 use migrate::database::replication::{Position as _, Replication as _, Standing};
@@ -13,7 +12,7 @@ use super::replicas::{Replicas, Writer};
 use super::{ADMIN, Maria, PASSWORD};
 use crate::generate::Dice;
 use crate::lab::{Lab, cases};
-use crate::seconds::Seconds;
+use crate::lag::{self, adversarial, looks, wait};
 
 /// What is wrong in a case. The first two are not: without them a verdict that is never "ready" would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,14 +99,7 @@ impl Scene {
     }
 
     fn until_ready(&mut self, after: Fault) {
-        let began = Instant::now();
-        while let Err(why) = self.verdict() {
-            assert!(
-                began.elapsed() < Duration::from_mins(1),
-                "never ready again after {after:?}: {why}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        lag::until_ready(|| self.verdict(), &after);
         assert!(self.is_same(), "ready after healing {after:?}, and the rows differ");
     }
 
@@ -174,18 +166,12 @@ impl Scene {
         if matches!(fault, Filtered | Lenient) {
             self.replicas.caught_up();
         }
-        let (mut ready, mut wrong) = (0, 0);
-        for _ in 0..3 {
-            std::thread::sleep(Duration::from_millis(dice.below(40) as u64));
-            if self.verdict().is_ok() {
-                ready += 1;
-                // Nothing is written meanwhile: what is missing now was missing then.
-                wrong += usize::from(fault == ReplicaDown || !self.is_same());
-            }
-        }
+        let scene = RefCell::new(&mut *self);
+        let is_wrong = || fault == ReplicaDown || !scene.borrow().is_same();
+        let told = looks(dice, 40, || scene.borrow_mut().verdict(), is_wrong);
         heal(&mut self.replicas);
         self.until_ready(fault);
-        (ready, wrong)
+        told
     }
 }
 
@@ -256,33 +242,9 @@ impl Drop for Blocker {
 #[test]
 fn a_replica_is_never_falsely_ready() {
     let Some(replicas) = Replicas::start("false verdicts on a replica of MariaDB") else { return };
-    let (count, seed) = (cases(FAULTS.len(), 1500), 7);
-    let (mut scene, mut dice) = (Scene::new(replicas), Dice::new(seed));
-    let (mut told, mut wrong) = (BTreeMap::new(), 0);
+    let mut scene = Scene::new(replicas);
     scene.until_ready(Well);
-    for number in 0..count {
-        let fault = FAULTS[number % FAULTS.len()];
-        let (ready, falsely) = scene.case(fault, &mut dice);
-        let row = told.entry(fault).or_insert((0, 0));
-        *row = (row.0 + 1, row.1 + ready);
-        if falsely > 0 {
-            println!(
-                "case {number}, seed {seed}: {fault:?} was called ready {falsely} times while rows were missing"
-            );
-        }
-        wrong += falsely;
-    }
-    println!("{count} cases of 3 looks (cases, ready): {told:?}; wrongly ready: {wrong}");
-    assert_eq!(wrong, 0);
-}
-
-fn wait(with: &str, timeout: &str) -> String {
-    format!(
-        "    - id: lag
-      uses: replication.wait
-      timeout: {timeout}
-      with: {{ source: source, target: target, max_lag: 0s, poll: 200ms, {with} }}"
-    )
+    adversarial(FAULTS, (cases(FAULTS.len(), 1500), 7), |fault, dice| scene.case(fault, dice));
 }
 
 const MARKS: &str =
@@ -381,17 +343,10 @@ fn killed_while_it_beats_it_leaves_nothing_once_resumed() {
     let Some(replicas) = Replicas::start("kill -9 of a heartbeat on MariaDB") else { return };
     let lab = Lab::new("");
     let runbook = replicas.runbook(&lab, &wait("hold_for: 2s, heartbeat: true", "60s"));
-    let mut child = lab
-        .command(["run", &runbook])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    replicas.target.until("crm", MARKS, "1");
-    replicas.target.until("crm", "select count(*) from migrate_marker", "1");
-    child.kill().expect("it is ours");
-    child.wait().expect("it is ours");
-    lab.migrate(["resume"]).expect(0);
+    lag::killed_while_it_beats(&lab, &runbook, || {
+        replicas.target.until("crm", MARKS, "1");
+        replicas.target.until("crm", "select count(*) from migrate_marker", "1");
+    });
     no_marks(&replicas);
 }
 
@@ -401,18 +356,7 @@ fn seconds_by_heartbeat_are_the_truth() {
     let lab = Lab::new("");
     let runbook = replicas.runbook(&lab, &wait("hold_for: 1h, heartbeat: true", "2h"));
     let writer = Writer::start(&replicas.source, 101, Duration::from_millis(5));
-    let mut seconds = Seconds::start(lab.command(["run", &runbook, "--json"]));
     let last = || replicas.target.text("crm", "select max(id) from orders");
-    for round in 0..cases(2, 60) {
-        for _ in 0..8 {
-            seconds.look(last);
-        }
-        // Applying stands still for a while that differs.
-        let blocker = Blocker::start(&replicas.target, "lock tables migrate_marker read");
-        for _ in 0..(8 + round % 9) {
-            seconds.look(last);
-        }
-        drop(blocker);
-    }
-    seconds.judge(101, &writer.stop());
+    let block = || Blocker::start(&replicas.target, "lock tables migrate_marker read");
+    lag::seconds(&lab, &runbook, last, block).judge(101, &writer.stop());
 }

@@ -1,7 +1,8 @@
 //! Lag that can not lie: adversarial states of real servers, judged by an oracle that looks at the rows themselves.
 
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::process::Command;
+use std::time::Duration;
 
 use migrate::database::postgres::Pair;
 use migrate::database::postgres::judge::{Look, Standing};
@@ -11,8 +12,9 @@ use tokio::runtime::Runtime;
 
 use super::cluster::Cluster;
 use super::replicas::{Replicas, Writer};
+use crate::generate::Dice;
 use crate::lab::{Lab, cases};
-use crate::seconds::Seconds;
+use crate::lag::{self, adversarial, looks, wait};
 
 /// What is wrong in a case. The first two are not: without them a verdict that is never "ready" would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,17 +55,6 @@ const LOGICAL: &[Fault] = &[
 const PHYSICAL: &[Fault] =
     &[Well, ApplyStopped, IdleSource, DeadLink, StrayLock, ApplyStopped, DeadLink, ReplicaDown];
 
-/// A small generator: the same seed makes the same cases.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// What a fault needs to be healed.
 type Heal = Box<dyn FnOnce(&mut Replicas)>;
 
@@ -84,7 +75,7 @@ impl Scene {
         Self { replicas, is_physical, pair, runtime, before: None, next: 1_000_000 }
     }
 
-    fn write(&mut self, rows: u64) {
+    fn write(&mut self, rows: usize) {
         for _ in 0..rows {
             let id = self.next;
             self.next += 1;
@@ -116,13 +107,9 @@ impl Scene {
         Replicas::content(&self.replicas.source) == Replicas::content(&self.replicas.target)
     }
 
-    fn until_ready(&mut self) {
-        let began = Instant::now();
-        while let Err(why) = self.verdict() {
-            assert!(began.elapsed() < Duration::from_mins(1), "never ready again: {why}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert!(self.is_same(), "ready after healing, and the rows differ");
+    fn until_ready(&mut self, after: Fault) {
+        lag::until_ready(|| self.verdict(), &after);
+        assert!(self.is_same(), "ready after healing {after:?}, and the rows differ");
     }
 
     fn break_it(&mut self, fault: Fault) -> Heal {
@@ -188,25 +175,19 @@ impl Scene {
 
     /// One case; how often it was called ready, and how often wrongly.
     fn case(&mut self, fault: Fault, dice: &mut Dice) -> (usize, usize) {
-        self.write(1 + dice.roll(3));
+        self.write(1 + dice.below(3));
         let heal = self.break_it(fault);
         if fault != IdleSource {
-            self.write(1 + dice.roll(10));
+            self.write(1 + dice.below(10));
         }
-        let (mut ready, mut wrong) = (0, 0);
         // A subscriber that is well says so with a delay.
-        let well = matches!(fault, Well | IdleSource);
-        for _ in 0..3 {
-            std::thread::sleep(Duration::from_millis(dice.roll(if well { 400 } else { 40 })));
-            if self.verdict().is_ok() {
-                ready += 1;
-                // Nothing is written meanwhile: what is missing now was missing then.
-                wrong += usize::from(fault == ReplicaDown || !self.is_same());
-            }
-        }
+        let within = if matches!(fault, Well | IdleSource) { 400 } else { 40 };
+        let scene = RefCell::new(&mut *self);
+        let is_wrong = || fault == ReplicaDown || !scene.borrow().is_same();
+        let told = looks(dice, within, || scene.borrow_mut().verdict(), is_wrong);
         heal(&mut self.replicas);
-        self.until_ready();
-        (ready, wrong)
+        self.until_ready(fault);
+        told
     }
 }
 
@@ -249,44 +230,20 @@ fn signal(name: &str, pid: &str) {
     assert!(sent.success(), "kill -{name} {pid}");
 }
 
-fn adversarial(mut scene: Scene, faults: &[Fault], count: usize, seed: u64) {
-    let (mut dice, mut told, mut wrong) = (Dice(seed), std::collections::BTreeMap::new(), 0);
-    scene.until_ready();
-    for number in 0..count {
-        let fault = faults[number % faults.len()];
-        let (ready, falsely) = scene.case(fault, &mut dice);
-        let row = told.entry(fault).or_insert((0, 0));
-        *row = (row.0 + 1, row.1 + ready);
-        if falsely > 0 {
-            println!(
-                "case {number}, seed {seed}: {fault:?} was called ready {falsely} times while rows were missing"
-            );
-        }
-        wrong += falsely;
-    }
-    println!("{count} cases of 3 looks (cases, ready): {told:?}; wrongly ready: {wrong}");
-    assert_eq!(wrong, 0);
-}
-
 #[test]
 fn a_subscriber_is_never_falsely_ready() {
     let Some(replicas) = Replicas::logical("false verdicts on a subscriber", 100) else { return };
-    adversarial(Scene::new(replicas, false), LOGICAL, cases(15, 1500), 5);
+    let mut scene = Scene::new(replicas, false);
+    scene.until_ready(Well);
+    adversarial(LOGICAL, (cases(15, 1500), 5), |fault, dice| scene.case(fault, dice));
 }
 
 #[test]
 fn a_standby_is_never_falsely_ready() {
     let Some(replicas) = Replicas::physical("false verdicts on a standby") else { return };
-    adversarial(Scene::new(replicas, true), PHYSICAL, cases(8, 500), 6);
-}
-
-fn wait(with: &str, timeout: &str) -> String {
-    format!(
-        "    - id: lag
-      uses: replication.wait
-      timeout: {timeout}
-      with: {{ source: source, target: target, max_lag: 0s, poll: 200ms, {with} }}"
-    )
+    let mut scene = Scene::new(replicas, true);
+    scene.until_ready(Well);
+    adversarial(PHYSICAL, (cases(8, 500), 6), |fault, dice| scene.case(fault, dice));
 }
 
 /// Neither side has the table of a heartbeat.
@@ -378,17 +335,11 @@ fn killed_while_it_beats_it_leaves_nothing_once_resumed() {
     let Some(replicas) = Replicas::logical("kill -9 of a heartbeat", 10) else { return };
     let lab = Lab::new("");
     let runbook = replicas.runbook(&lab, &wait("hold_for: 2s, heartbeat: true", "60s"));
-    let mut child = lab
-        .command(["run", &runbook])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    replicas.target.until("crm", "select to_regclass('migrate.marker') is not null", "true");
-    replicas.target.until("crm", "select count(*) from migrate.marker", "1");
-    child.kill().expect("it is ours");
-    child.wait().expect("it is ours");
-    lab.migrate(["resume"]).expect(0);
+    lag::killed_while_it_beats(&lab, &runbook, || {
+        let is_there = "select to_regclass('migrate.marker') is not null";
+        replicas.target.until("crm", is_there, "true");
+        replicas.target.until("crm", "select count(*) from migrate.marker", "1");
+    });
     no_marker(&replicas);
     replicas.complete();
 }
@@ -399,18 +350,7 @@ fn seconds_by_heartbeat_are_the_truth() {
     let lab = Lab::new("");
     let runbook = replicas.runbook(&lab, &wait("hold_for: 1h, heartbeat: true", "2h"));
     let writer = Writer::start(&replicas.source, 11, Duration::from_millis(5));
-    let mut seconds = Seconds::start(lab.command(["run", &runbook, "--json"]));
     let last = || replicas.target.text("crm", "select max(id) from orders");
-    for round in 0..cases(2, 60) {
-        for _ in 0..8 {
-            seconds.look(last);
-        }
-        // Applying stands still for a while that differs.
-        let blocker = Blocker::start(&replicas.target, "lock table migrate.marker in share mode");
-        for _ in 0..(8 + round % 9) {
-            seconds.look(last);
-        }
-        drop(blocker);
-    }
-    seconds.judge(11, &writer.stop());
+    let block = || Blocker::start(&replicas.target, "lock table migrate.marker in share mode");
+    lag::seconds(&lab, &runbook, last, block).judge(11, &writer.stop());
 }
