@@ -75,7 +75,7 @@ async fn write(
     let mut session: Option<PgConnection> = None;
     let mut pace = tokio::time::interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while !stop.load(Ordering::Relaxed) {
+    loop {
         if session.is_none() {
             let options = if by == Side::Source { source } else { target };
             session = options.connect().await.ok();
@@ -90,6 +90,10 @@ async fn write(
         };
         if written {
             acknowledged.push(Order { id, by, at: Instant::now() });
+            // Told to stop, it still brings the order that it has in hand to an end.
+            if stop.load(Ordering::Relaxed) {
+                return acknowledged;
+            }
             id += SESSIONS;
             pace.tick().await;
         } else {
@@ -98,7 +102,6 @@ async fn write(
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
-    acknowledged
 }
 
 /// Everything that clients may have written there, in order.
