@@ -46,3 +46,4 @@ mod trails;
 mod uninterrupted;
 mod vaults;
 mod wave;
+mod writing;

@@ -13,7 +13,7 @@ use migrate::dns::{Mode, ask};
 use super::application::Site;
 use super::world::{NAME, World};
 use crate::child::until;
-use crate::postgres::client::FIRST;
+use crate::writing::FIRST;
 
 /// Between two orders.
 const PACE: Duration = Duration::from_millis(3);

@@ -11,10 +11,11 @@ use super::application::{Application, Site};
 use super::client::Order;
 use crate::lab::Lab;
 use crate::names::servers::{ALL, KEY, Make, NameServer, SECRET, ZONE};
-use crate::postgres::client::{FIRST, ids, judge};
+use crate::postgres::client::ids;
 use crate::postgres::cluster::{Cluster, PASSWORD};
 use crate::postgres::cutover::catalogue;
 use crate::postgres::replicas::Replicas;
+use crate::writing::{FIRST, judge};
 
 /// The name by which clients find the application.
 pub(crate) const NAME: &str = "crm.mig.test";
@@ -104,9 +105,9 @@ impl World {
     /// What was acknowledged is at the target, and the source has nothing that the target has not.
     #[track_caller]
     pub(crate) fn judge(&self, acknowledged: &[Order]) {
-        judge(&self.replicas, acknowledged.iter().map(|it| it.id));
-        let first = ids(&self.replicas.source).first().copied();
-        assert!(first == Some(FIRST), "the client never wrote at the source");
+        let (source, target) = (ids(&self.replicas.source), ids(&self.replicas.target));
+        judge(acknowledged.iter().map(|it| it.id), &source, &target);
+        assert!(source.first() == Some(&FIRST), "the client never wrote at the source");
     }
 }
 

@@ -1,14 +1,13 @@
 //! A pause that holds, and a target that has everything: cutovers under a client that writes throughout and logs what was
 //! acknowledged.
 
-use std::time::Duration;
-
 use sqlx::ConnectOptions as _;
 
-use super::client::{Client, FIRST, Order, Side, ids, judge};
+use super::client::{self, ids};
 use super::cluster::Cluster;
 use super::replicas::Replicas;
 use crate::lab::{Lab, cases, is_soak};
+use crate::writing::{self, FIRST};
 
 /// What refuses writes, what comes before and what has to be done meanwhile.
 pub(crate) const STEPS: &str = "    - id: lag
@@ -65,34 +64,16 @@ pub(crate) fn until_over(replicas: &Replicas) {
     replicas.target.until("crm", &more, "true");
 }
 
-/// How long a session was refused.
-fn refused_for(orders: &[Order]) -> Duration {
-    let last = orders.iter().rfind(|it| it.by == Side::Source).expect("some").at;
-    let first = orders.iter().find(|it| it.by == Side::Target).expect("it came over").at;
-    first.saturating_duration_since(last)
-}
-
-/// Orders a second in the last whole second at the source.
-fn rate(sessions: &[Vec<Order>]) -> usize {
-    let at_source = || sessions.iter().flatten().filter(|it| it.by == Side::Source).map(|it| it.at);
-    let end = at_source().max().expect("some");
-    at_source().filter(|at| end.duration_since(*at) < Duration::from_secs(1)).count()
-}
-
-fn quantile<T: Copy>(sorted: &[T], of_hundred: usize) -> T {
-    sorted[(sorted.len() - 1) * of_hundred / 100]
-}
-
 #[test]
 fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
     let (count, rows) = (cases(2, 200), if is_soak() { 300_000 } else { 1_000 });
-    let (mut refused, mut rates) = (Vec::new(), Vec::new());
+    let mut cutovers = Vec::new();
     for _ in 0..count {
         let Some(replicas) = closed("cutovers under a writing client", rows) else { return };
         let before = catalogue(&replicas.source);
         let lab = Lab::new("");
         let runbook = replicas.runbook(&lab, STEPS);
-        let client = Client::start(&replicas);
+        let client = client::start(&replicas);
         until_followed(&replicas);
         lab.migrate(["run", &runbook]).expect(0);
         until_over(&replicas);
@@ -102,11 +83,9 @@ fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
         let next = number(&replicas.target, "select nextval('customers_id_seq')");
         let last = number(&replicas.source, "select last_value from customers_id_seq");
         assert!(next > last + 999, "{next} after {last}");
-        let sessions = client.stop();
-        judge(&replicas, sessions.iter().flatten().map(|it| it.id));
-        // As the session that was refused the longest saw it.
-        refused.extend(sessions.iter().map(|orders| refused_for(orders).as_millis()).max());
-        rates.push(rate(&sessions));
+        let written = client.stop();
+        written.judge(&ids(&replicas.source), &ids(&replicas.target));
+        cutovers.push(written);
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let inside = runtime.block_on(replicas.target.options("app").connect()).expect("let in");
         lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
@@ -120,16 +99,7 @@ fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
             "false"
         );
     }
-    refused.sort_unstable();
-    rates.sort_unstable();
-    println!(
-        "{count} cutovers of {rows} rows under {} orders a second (median): 0 acknowledged missing, 0 accepted after the pause; \
-         refused for p50 {} ms, p95 {} ms, at most {} ms",
-        quantile(&rates, 50),
-        quantile(&refused, 50),
-        quantile(&refused, 95),
-        quantile(&refused, 100),
-    );
+    writing::tell("PostgreSQL", rows, &cutovers);
 }
 
 #[test]

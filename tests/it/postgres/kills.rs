@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::client::{Client, ids, judge};
+use super::client::{self, ids};
 use super::cutover::{STEPS, catalogue, closed, until_followed, until_over};
 use super::replicas::Replicas;
 use crate::child::{Chance, try_all};
@@ -36,7 +36,7 @@ fn survives(point: &Point) -> Option<bool> {
     let (source, before) = (&replicas.source, catalogue(&replicas.source));
     let lab = Lab::new("");
     let runbook = replicas.runbook(&lab, STEPS);
-    let client = Client::start(&replicas);
+    let client = client::start(&replicas);
     until_followed(&replicas);
     let run = ["run".to_owned(), runbook];
     let kill = Injection { point: point.clone(), fault: "signal=KILL".to_owned(), lasts: false };
@@ -53,7 +53,7 @@ fn survives(point: &Point) -> Option<bool> {
         (Some(_), _) => panic!("{kill}: {}", ended.said()),
     }
     until_over(&replicas);
-    judge(&replicas, client.stop().iter().flatten().map(|it| it.id));
+    client.stop().judge(&ids(source), &ids(&replicas.target));
     if let Some(kept) = kept {
         assert_eq!(ids(source).len(), kept, "{kill}: the pause died with the process");
     }
