@@ -45,3 +45,4 @@ mod trails;
 mod uninterrupted;
 mod vaults;
 mod wave;
+mod writing;

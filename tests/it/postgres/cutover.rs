@@ -2,10 +2,7 @@
 //! acknowledged.
 
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, PgConnection};
@@ -13,75 +10,34 @@ use sqlx::{ConnectOptions as _, PgConnection};
 use super::cluster::Cluster;
 use super::replicas::Replicas;
 use crate::lab::{Lab, cases};
+use crate::writing::{self, Acknowledged, Application, Client, Side};
 
-/// Which server acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Source,
-    Target,
+/// An application that sets the read-only default back.
+struct Orders {
+    source: PgConnectOptions,
+    target: PgConnectOptions,
 }
 
-/// A client that writes to whoever takes it, with the read-only default set back, as an application may.
-struct Client {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<(i64, Side, Instant)>>,
-}
+impl Application for Orders {
+    type Session = PgConnection;
 
-impl Client {
-    fn start(replicas: &Replicas) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let open = |cluster: &Cluster| {
-            cluster.options("app").options([("default_transaction_read_only", "off")])
-        };
-        let (source, target) = (open(&replicas.source), open(&replicas.target));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(write(&source, &target, &told))
-        });
-        Self { stop, thread }
+    async fn open(&self, side: Side) -> Option<PgConnection> {
+        let options = if side == Side::Source { &self.source } else { &self.target };
+        options.connect().await.ok()
     }
 
-    fn stop(self) -> Vec<(i64, Side, Instant)> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("it wrote")
+    async fn write(session: &mut PgConnection, id: i64) -> bool {
+        let insert =
+            "insert into public.orders (id, item) values ($1, 'new') on conflict (id) do nothing";
+        sqlx::query(insert).bind(id).execute(session).await.is_ok()
     }
 }
 
-async fn write(
-    source: &PgConnectOptions,
-    target: &PgConnectOptions,
-    stop: &AtomicBool,
-) -> Vec<(i64, Side, Instant)> {
-    let (mut acknowledged, mut side, mut id) = (Vec::new(), Side::Source, 1_000_000);
-    let mut session: Option<PgConnection> = None;
-    while !stop.load(Ordering::Relaxed) {
-        if session.is_none() {
-            let options = if side == Side::Source { source } else { target };
-            session = options.connect().await.ok();
-        }
-        let written = match &mut session {
-            // What was committed without an answer is there already.
-            Some(session) => {
-                let insert = "insert into public.orders (id, item) values ($1, 'new') on conflict (id) do nothing";
-                sqlx::query(insert).bind(id).execute(&mut *session).await.is_ok()
-            }
-            None => false,
-        };
-        if written {
-            acknowledged.push((id, side, Instant::now()));
-            id += 1;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        } else {
-            session = None;
-            side = if side == Side::Source { Side::Target } else { Side::Source };
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    }
-    acknowledged
+fn client(replicas: &Replicas) -> Client {
+    let open = |cluster: &Cluster| {
+        cluster.options("app").options([("default_transaction_read_only", "off")])
+    };
+    Client::start(Orders { source: open(&replicas.source), target: open(&replicas.target) })
 }
 
 const STEPS: &str = "    - id: lag
@@ -122,18 +78,8 @@ pub(crate) fn ids(cluster: &Cluster) -> Vec<i64> {
     text.split_whitespace().map(|id| id.parse().expect("a number")).collect()
 }
 
-/// What was acknowledged is at the target, and the source has nothing that the target has not. How long the client was
-/// refused.
-fn judge(replicas: &Replicas, acknowledged: &[(i64, Side, Instant)]) -> Duration {
-    let (source, target) = (ids(&replicas.source), ids(&replicas.target));
-    let missing: Vec<_> =
-        acknowledged.iter().map(|it| it.0).filter(|id| target.binary_search(id).is_err()).collect();
-    let stray: Vec<_> = source.iter().filter(|id| target.binary_search(id).is_err()).collect();
-    assert!(missing.is_empty(), "acknowledged and missing at the target: {missing:?}");
-    assert!(stray.is_empty(), "accepted at the source after the pause: {stray:?}");
-    let last = acknowledged.iter().rfind(|it| it.1 == Side::Source).expect("some").2;
-    let first = acknowledged.iter().find(|it| it.1 == Side::Target).expect("it came over").2;
-    first.saturating_duration_since(last)
+fn judge(replicas: &Replicas, acknowledged: &[Acknowledged]) -> Duration {
+    writing::judge(acknowledged, &ids(&replicas.source), &ids(&replicas.target))
 }
 
 /// Waits until the client writes at the target.
@@ -146,10 +92,6 @@ fn until_over(replicas: &Replicas) {
     replicas.target.until("crm", &more, "true");
 }
 
-fn quantile(sorted: &[Duration], of_hundred: usize) -> u128 {
-    sorted[(sorted.len() - 1) * of_hundred / 100].as_millis()
-}
-
 #[test]
 fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
     let count = cases(2, 200);
@@ -159,7 +101,7 @@ fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
         let before = catalogue(&replicas.source);
         let lab = Lab::new("");
         let runbook = replicas.runbook(&lab, STEPS);
-        let client = Client::start(&replicas);
+        let client = client(&replicas);
         replicas.target.until("crm", "select count(*) > 20 from orders where item = 'new'", "true");
         lab.migrate(["run", &runbook]).expect(0);
         until_over(&replicas);
@@ -182,12 +124,7 @@ fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
             "false"
         );
     }
-    refused.sort();
-    println!(
-        "{count} cutovers: 0 acknowledged writes missing, 0 accepted after the pause; writes refused for p50 {} ms, p95 {} ms",
-        quantile(&refused, 50),
-        quantile(&refused, 95)
-    );
+    writing::told("PostgreSQL", refused);
 }
 
 /// Its name, and whether it has come.
@@ -218,7 +155,7 @@ fn killed_in_the_middle_the_pause_holds_and_is_finished() {
         let before = catalogue(&replicas.source);
         let lab = Lab::new("");
         let runbook = replicas.runbook(&lab, STEPS);
-        let client = Client::start(&replicas);
+        let client = client(&replicas);
         let mut child = lab
             .command(["run", &runbook])
             .stdout(Stdio::null())
