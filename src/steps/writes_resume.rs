@@ -81,7 +81,8 @@ pub const KIND: Kind = Kind {
                On a MariaDB server (MySQL by its documentation only): sets `read_only` off, or to what stood there before the pause, and unlocks \
                the accounts of `roles`, else those that this run locked there; both on that server alone. `sequences_from` and \
                `reverse` are refused: sequences and AUTO_INCREMENT counters come over with the rows, and turning the replication around is \
-               for PostgreSQL only.\n\n\
+               for PostgreSQL only. Once the target has written it follows no longer; taken back, the table of marks is dropped on \
+               each side, and the target has to be set up again before the next cutover.\n\n\
                With `reverse: { to: system }`, and before anybody is let in, replication is turned around: that database, paused by `writes.pause` \
                with `until`, has to have sent everything; its subscription here is disabled, it subscribes to what this one publishes \
                (`migrate_reverse`, without a first copy), and a row that is written here has to come back. Both users are superusers; the source's server \

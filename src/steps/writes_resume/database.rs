@@ -50,9 +50,11 @@ impl<W: Wall> Opening<'_, W> {
         Barrier { wall: &mut self.wall, attempted: &self.attempted }
     }
 
-    /// The setting to leave: what the pause of this database found before it, where it was this run that paused it.
+    /// The setting to leave: what the pause of this database found before it, where it was this run that paused it. What an attempt
+    /// of this step itself found was closed.
     fn wanted(&self, cx: &StepCx) -> Option<String> {
-        let paused_here = |step: &&crate::plan::PlannedStep| step.with["system"] == *self.with.system;
+        let paused_here =
+            |step: &&crate::plan::PlannedStep| step.id != cx.step.id && step.with["system"] == *self.with.system;
         let steps = cx.world.plan.steps.iter().filter(paused_here);
         let effects = steps.filter_map(|step| cx.others.get(&step.id)).flatten();
         barrier::found_by::<W>(effects).or_else(|| W::WORDS.accepts.map(str::to_owned))
