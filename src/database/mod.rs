@@ -7,11 +7,13 @@
 mod compare;
 pub mod mysql;
 pub mod postgres;
+pub mod preflight;
 pub mod replication;
 mod sqlite;
 mod sum;
 mod tables;
 mod trace;
+pub mod wall;
 
 pub use compare::{Comparison, Depth, TableComparison, TableVerdict, compare};
 pub use sqlite::{Database, SchemaObject};

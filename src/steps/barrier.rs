@@ -1,22 +1,20 @@
-//! The effects by which writers are kept out of a PostgreSQL database and let in again, for `writes.pause` and `writes.resume`.
-//! Not a kind.
+//! What `writes.pause` and `writes.resume` change on a server, whatever its engine, and how each of it is taken back. Not a kind.
 //!
-//! Keys: `database` is the default of the database, `role:<name>` one login, `sessions:<n>` an ending of sessions. Defaults and
-//! logins are taken back to what was found, unless another hand has changed them since; whose login is closed by that is not left
-//! inside (`undo:sessions:<name>`).
+//! Keys: `database` is the setting that refuses writes (`database:<n>` the same, set again after a restart forgot it),
+//! `role:<name>` one login, `sessions:<n>` an ending of sessions. Settings and logins are taken back to what was found, unless
+//! another hand has changed them since; whose login is closed by that is not left inside (`undo:sessions:<name>`).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{FailureClass, PerformCx, StepCx, StepError, Verdict};
 use crate::database::DatabaseError;
-use crate::database::postgres::{Reader, Server, Writer, wall};
+use crate::database::wall::{Session, Wall};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo};
 
-/// Key of the database's default.
-pub(super) const DATABASE: &str = "database";
+/// Key of the setting.
+const DATABASE: &str = "database";
 const SESSIONS: &str = "sessions:";
-const SETTING: &str = "default_transaction_read_only";
 const CLASSES: (Repeat, Undo) = (Repeat::Repeatable, Undo::Restores);
 
 /// The login of a role.
@@ -40,19 +38,19 @@ fn found_first(cx: &StepCx, key: &str, now: Value) -> Value {
     known.map_or(now, |effect| effect.intent.before.clone())
 }
 
-/// A database under change, with the session that changes it.
-pub(super) struct Barrier<'a> {
-    pub(super) server: &'a Server,
-    pub(super) writer: Writer,
+/// Whether a key, or its undoing, is of the setting.
+fn is_setting(key: &str) -> bool {
+    let key = key.strip_prefix("undo:").unwrap_or(key);
+    key.strip_prefix(DATABASE).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+/// A server under change.
+pub(super) struct Barrier<'a, W> {
+    pub(super) wall: &'a mut W,
     pub(super) attempted: &'a str,
 }
 
-impl<'a> Barrier<'a> {
-    pub(super) async fn open(server: &'a Server, attempted: &'a str) -> Result<Self, StepError> {
-        let writer = server.writer().await.map_err(|error| error.as_step_error(attempted))?;
-        Ok(Self { server, writer, attempted })
-    }
-
+impl<W: Wall> Barrier<'_, W> {
     fn read(&self, error: &DatabaseError) -> StepError {
         error.as_step_error(self.attempted)
     }
@@ -65,11 +63,13 @@ impl<'a> Barrier<'a> {
         wanted: bool,
         at: Timestamp,
     ) -> Result<(), StepError> {
-        let now =
-            wall::login(self.writer.reading(), role).await.map_err(|error| self.read(&error))?;
+        let now = self.wall.login(role).await.map_err(|error| self.read(&error))?;
         let Some(now) = now else {
-            let known =
-                format!("there is no role {role} at {}; nothing was changed", self.server.at());
+            let known = format!(
+                "there is no {} {role} at {}; nothing was changed",
+                W::WORDS.role,
+                self.wall.at()
+            );
             return Err(StepError::new(FailureClass::Refused, "MIG0524", self.attempted, known)
                 .hint("correct `roles` in the runbook"));
         };
@@ -90,13 +90,13 @@ impl<'a> Barrier<'a> {
         before: Value,
         wanted: bool,
     ) -> Result<(), StepError> {
-        let target = format!("role {role} at {}", self.server.at());
+        let target = format!("{} {role} at {}", W::WORDS.role, self.wall.at());
         let intent = Intent::new(key, target, "alter", CLASSES, before, json!({ "login": wanted }));
-        let (writer, attempted) = (&mut self.writer, self.attempted);
+        let (wall, attempted) = (&mut *self.wall, self.attempted);
         let changed = cx.change(intent, async |permit| {
             let changed = async {
-                wall::set_login(writer, permit, role, wanted).await?;
-                wall::login(writer.reading(), role).await
+                wall.set_login(permit, role, wanted).await?;
+                wall.login(role).await
             };
             let login = changed.await.map_err(|error| error.as_change_error(attempted))?;
             Ok(json!({ "login": login }))
@@ -104,16 +104,23 @@ impl<'a> Barrier<'a> {
         changed.await.map(drop)
     }
 
-    /// Sets the default of the database; sessions keep their own.
+    /// Sets the setting; answers with when. One that a restart forgets is set anew where it is found otherwise.
     pub(super) async fn setting(
         &mut self,
         cx: &PerformCx<'_>,
         wanted: Option<&str>,
         at: Timestamp,
     ) -> Result<Value, StepError> {
-        let now = wall::setting(self.writer.reading()).await.map_err(|error| self.read(&error))?;
-        let before = found_first(cx.read, DATABASE, json!({ SETTING: now, "read_at": at }));
-        self.set_setting(cx, DATABASE, before, wanted).await
+        let now = self.wall.setting().await.map_err(|error| self.read(&error))?;
+        let is_forgotten = !W::SETTING_LASTS && now.as_deref() != wanted;
+        let times = cx.recorded.iter().filter(|effect| is_setting(&effect.intent.key)).count();
+        let key = match times {
+            1.. if is_forgotten => format!("{DATABASE}:{times}"),
+            _ => DATABASE.to_owned(),
+        };
+        let before =
+            found_first(cx.read, DATABASE, json!({ W::WORDS.setting: now, "read_at": at }));
+        self.set_setting(cx, &key, before, wanted).await
     }
 
     async fn set_setting(
@@ -123,18 +130,24 @@ impl<'a> Barrier<'a> {
         before: Value,
         wanted: Option<&str>,
     ) -> Result<Value, StepError> {
-        let target = format!("database {}", self.server.at());
-        let after = json!({ SETTING: wanted });
-        let intent = Intent::new(key, target, "alter", CLASSES, before, after);
-        let (writer, server, attempted) = (&mut self.writer, self.server, self.attempted);
+        let name = W::WORDS.setting;
+        let intent = Intent::new(
+            key,
+            self.wall.setting_of(),
+            "alter",
+            CLASSES,
+            before,
+            json!({ name: wanted }),
+        );
+        let (wall, attempted) = (&mut *self.wall, self.attempted);
         let now = cx.clock().now();
         cx.change(intent, async |permit| {
             let changed = async {
-                wall::set_setting(writer, permit, server, wanted).await?;
-                wall::setting(writer.reading()).await
+                wall.set_setting(permit, wanted).await?;
+                wall.setting().await
             };
             let setting = changed.await.map_err(|error| error.as_change_error(attempted))?;
-            Ok(json!({ SETTING: setting, "at": now }))
+            Ok(json!({ name: setting, "at": now }))
         })
         .await
     }
@@ -146,13 +159,21 @@ impl<'a> Barrier<'a> {
         pids: &[i64],
         time: usize,
     ) -> Result<(), StepError> {
-        let target = format!("sessions at {}", self.server.at());
-        let key = format!("{SESSIONS}{time}");
+        self.end(cx, format!("{SESSIONS}{time}"), pids).await
+    }
+
+    async fn end(
+        &mut self,
+        cx: &PerformCx<'_>,
+        key: String,
+        pids: &[i64],
+    ) -> Result<(), StepError> {
+        let target = format!("sessions at {}", self.wall.at());
         let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
         let intent = Intent::new(key, target, "end", classes, Value::Null, json!({ "pids": pids }));
-        let (writer, attempted) = (&mut self.writer, self.attempted);
+        let (wall, attempted) = (&mut *self.wall, self.attempted);
         let ended = cx.change(intent, async |permit| {
-            let ended = wall::end_sessions(writer, permit, pids).await;
+            let ended = wall.end_sessions(permit, pids).await;
             ended
                 .map(|()| json!({ "ended": pids.len() }))
                 .map_err(|error| error.as_change_error(attempted))
@@ -162,16 +183,14 @@ impl<'a> Barrier<'a> {
 
     /// Nobody who was let in goes on once the login is closed again.
     async fn end_sessions_of(&mut self, cx: &PerformCx<'_>, role: &str) -> Result<(), StepError> {
-        let target = format!("sessions of {role} at {}", self.server.at());
-        let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
-        let key = format!("undo:{SESSIONS}{role}");
-        let intent = Intent::new(key, target, "end", classes, Value::Null, Value::Null);
-        let (writer, attempted) = (&mut self.writer, self.attempted);
-        let ended = cx.change(intent, async |permit| {
-            let ended = wall::end_sessions_of(writer, permit, role).await;
-            ended.map(|()| Value::Null).map_err(|error| error.as_change_error(attempted))
-        });
-        ended.await.map(drop)
+        let there = self.wall.unfinished().await.map_err(|error| self.read(&error))?.sessions;
+        let is_theirs = |it: &&Session| it.user.as_deref() == Some(W::user_of(role));
+        let ends = there.iter().filter(is_theirs).filter(|it| it.can_be_ended);
+        let pids: Vec<i64> = ends.map(|it| it.pid).collect();
+        if pids.is_empty() {
+            return Ok(());
+        }
+        self.end(cx, format!("undo:{SESSIONS}{role}"), &pids).await
     }
 
     /// Takes a login or the default back. `Ok(false)`: the effect is neither.
@@ -183,9 +202,7 @@ impl<'a> Barrier<'a> {
         let Intent { key, before, after, .. } = &effect.intent;
         let undoes = format!("undo:{key}");
         if let Some(role) = role_of(key) {
-            let now = wall::login(self.writer.reading(), role)
-                .await
-                .map_err(|error| self.read(&error))?;
+            let now = self.wall.login(role).await.map_err(|error| self.read(&error))?;
             // Gone, or as it was: nothing is left to take back.
             let wanted = before["login"] == true;
             let wanted = if json!(now) == after["login"] { wanted } else { now == Some(true) };
@@ -197,38 +214,34 @@ impl<'a> Barrier<'a> {
             }
             return Ok(true);
         }
-        if key != DATABASE {
+        if !is_setting(key) {
             return Ok(false);
         }
-        let now = wall::setting(self.writer.reading()).await.map_err(|error| self.read(&error))?;
+        let name = W::WORDS.setting;
+        let now = self.wall.setting().await.map_err(|error| self.read(&error))?;
         let now_value = json!(now);
-        if now_value != after[SETTING] && now_value != before[SETTING] {
+        if now_value != after[name] && now_value != before[name] {
             let known =
-                format!("{SETTING} of {} was changed by another hand; it stays", self.server.at());
+                format!("{name} of {} was changed by another hand; it stays", self.wall.at());
             return Err(StepError::new(FailureClass::Drift, "MIG0523", self.attempted, known)
                 .hint("find out who did it, and set it by hand"));
         }
-        let wanted = before[SETTING].as_str().map(str::to_owned);
-        self.set_setting(cx, &undoes, json!({ SETTING: now }), wanted.as_deref()).await?;
+        let wanted = before[name].as_str().map(str::to_owned);
+        self.set_setting(cx, &undoes, json!({ name: now }), wanted.as_deref()).await?;
         Ok(true)
     }
 }
 
-/// Whether a login or the default is as the intent wants it. `None`: the effect is neither.
-pub(super) async fn probe(reader: &mut Reader, effect: &RecordedEffect) -> Option<Verdict> {
-    let (key, after) = (effect.intent.key.as_str(), &effect.intent.after);
+/// Whether a login or the setting is as the intent wants it. `None`: the effect is neither.
+pub(super) async fn probe<W: Wall>(wall: &mut W, effect: &RecordedEffect) -> Option<Verdict> {
+    let Intent { key, before, after, .. } = &effect.intent;
     let probed = if let Some(role) = role_of(key) {
-        wall::login(reader, role).await.map(|now| {
+        wall.login(role).await.map(|now| {
             let observed = json!({ "login": now });
-            told(
-                &observed["login"],
-                &effect.intent.before["login"],
-                &after["login"],
-                observed.clone(),
-            )
+            told(&observed["login"], &before["login"], &after["login"], observed.clone())
         })
-    } else if key.trim_start_matches("undo:") == DATABASE {
-        in_place(reader, effect).await
+    } else if is_setting(key) {
+        in_place(wall, effect).await
     } else if key.trim_start_matches("undo:").starts_with(SESSIONS) {
         // Those that are still there are ended by another effect.
         Ok(Verdict::Done { observed: Value::Null })
@@ -238,13 +251,15 @@ pub(super) async fn probe(reader: &mut Reader, effect: &RecordedEffect) -> Optio
     Some(probed.unwrap_or_else(|error| Verdict::Unknown { evidence: error.to_string() }))
 }
 
-async fn in_place(reader: &mut Reader, effect: &RecordedEffect) -> Result<Verdict, DatabaseError> {
-    let (before, after) = (&effect.intent.before, &effect.intent.after);
-    let now = wall::setting(reader).await?;
-    let now = json!(now);
+async fn in_place<W: Wall>(
+    wall: &mut W,
+    effect: &RecordedEffect,
+) -> Result<Verdict, DatabaseError> {
+    let (before, after, name) = (&effect.intent.before, &effect.intent.after, W::WORDS.setting);
+    let now = json!(wall.setting().await?);
     // When it was set was lost with the answer; before that it was read.
-    let observed = json!({ SETTING: now, "at": before["read_at"] });
-    Ok(told(&now, &before[SETTING], &after[SETTING], observed))
+    let observed = json!({ name: now, "at": before["read_at"] });
+    Ok(told(&now, &before[name], &after[name], observed))
 }
 
 /// What is neither before nor after leaves what was found first in its place.
@@ -258,8 +273,16 @@ fn told(now: &Value, before: &Value, after: &Value, observed: Value) -> Verdict 
     }
 }
 
-/// What another step's closing of the default found before it.
-pub(super) fn found_by<'a>(effects: impl IntoIterator<Item = &'a RecordedEffect>) -> Option<Value> {
+/// What another step's closing by the setting found before it.
+pub(super) fn found_by<'a, W: Wall>(
+    effects: impl IntoIterator<Item = &'a RecordedEffect>,
+) -> Option<String> {
     let closed = effects.into_iter().find(|effect| effect.intent.key == DATABASE);
-    closed.map(|effect| effect.intent.before[SETTING].clone())
+    closed?.intent.before[W::WORDS.setting].as_str().map(str::to_owned)
+}
+
+/// When this step first looked at what it then changed; `now` where it has changed nothing yet.
+pub(super) fn first_read_at(effects: &[RecordedEffect], now: Timestamp) -> Value {
+    let known = effects.iter().find_map(|effect| effect.intent.before.get("read_at"));
+    known.cloned().unwrap_or_else(|| json!(now))
 }

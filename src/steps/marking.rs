@@ -73,7 +73,7 @@ pub(super) async fn remove<R: Replication>(
     if now.target && apart {
         pair.drop_marks_at_target(permit).await?;
     }
-    if !apart {
+    if !apart && pair.sides().await?.target {
         // The drop itself has to arrive; where it does not, the sides tell.
         let end = pair.position().await?;
         let _ = has_all(cx, busy, pair, &end, patience).await;

@@ -1,7 +1,9 @@
 //! `writes.pause`: makes an application or a database refuse writes, waits until those under way have ended, and records the
 //! position. In that order: a position taken before the last write has ended would be too early.
 
-mod postgres;
+mod arrival;
+mod database;
+mod emptied;
 
 use std::time::Duration;
 
@@ -12,11 +14,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::postgres::Pause;
+use self::database::Pause;
 use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::clock::{advance, since};
-use crate::database::postgres::Server;
-use crate::database::postgres::preflight::Accepted;
+use crate::database::preflight::Accepted;
+use crate::database::{mysql, postgres};
 use crate::http::{self, Reading, Switch, SwitchError};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, Intent, RecordedEffect, Repeat, Undo, Verdict};
@@ -30,7 +32,7 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The application, `{ http: url }` under `systems`, or the database, `{ postgres: … }`.
+    /// The application, `{ http: url }` under `systems`, or the database, `{ postgres: … }` or `{ mysql: … }`.
     pub system: String,
     /// How its maintenance switch looks.
     #[serde(default)]
@@ -44,16 +46,16 @@ pub struct With {
     /// How long writes under way may take to end.
     #[serde(default = "five_minutes")]
     pub drain_within: Span,
-    /// Of a database: the roles whose logins are closed; whoever may write when none is named.
+    /// Of a database: the roles, or accounts (`app`, or `app@host`), whose logins are closed; whoever may write when none is named.
     #[serde(default)]
     pub roles: Vec<String>,
     /// Of a database: the one that follows it. The pause ends when everything is there.
     #[serde(default)]
     pub until: Option<String>,
-    /// The subscription at that database, where it has several.
+    /// Of PostgreSQL: the subscription at that database, where it has several.
     #[serde(default)]
     pub subscription: Option<String>,
-    /// The slot by which a physical standby follows.
+    /// Of PostgreSQL: the slot by which a physical standby follows.
     #[serde(default)]
     pub slot: Option<String>,
     /// Of a database with `until`: what replication does not carry over, and the author knows of.
@@ -84,6 +86,15 @@ pub const KIND: Kind = Kind {
                are not published, …) is found before anything is changed, and what `accept` names is passed over. That the wall \
                stands is looked at again in every attempt and at the end. The table `migrate.marker` stays until the pause is taken \
                back.\n\n\
+               On a MariaDB server (10.5 or later; MySQL from 8.0 by its documentation only) it locks every account that may change something \
+               anywhere on the server (or the accounts of `roles`), on that server alone, ends their sessions, waits for XA transactions that \
+               are prepared and lets the session that holds one commit it, then sets `read_only`, which is not set earlier because it would refuse \
+               those their commit, and records the global transaction id. Locks outlast a restart of the server; `read_only`, which does not, is \
+               set again by the next attempt. With `until` as above; the table is `migrate_marker`. Found before anything is changed: users that \
+               `read_only` does not bind and that are connected (`accept: [superusers]`), events (`events`), tables without transactions \
+               (`non-transactional-tables`), a source that follows another, no binary log, accounts without a name that may write, rights that are \
+               missing. A session does not tell the host of its account, so accounts of one name are locked together. Take a user of its own \
+               for this program: its account stays open.\n\n\
                Outputs: `position` (null without `position:`) and `paused_at`. Taking the step back restores what was found.",
         example: include_str!("../../examples/steps/writes.pause.yaml"),
         class: Class::Action,
@@ -121,9 +132,12 @@ impl With {
         http::base(&self.system, cx.world.plan.systems.get(&self.system))
     }
 
-    /// The system is a database, and not an application.
-    fn is_database(&self, cx: &StepCx) -> bool {
-        Server::is(cx.world.plan.systems.get(&self.system))
+    fn is_postgres(&self, cx: &StepCx) -> bool {
+        postgres::Server::is(cx.world.plan.systems.get(&self.system))
+    }
+
+    fn is_mysql(&self, cx: &StepCx) -> bool {
+        mysql::Server::is(cx.world.plan.systems.get(&self.system))
     }
 
     async fn reading(&self, cx: &StepCx) -> Result<Reading, SwitchError> {
@@ -225,8 +239,11 @@ fn before(reading: Reading, at: Timestamp) -> Value {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        if self.is_database(cx) {
-            return Pause::of(self, cx).await?.preview(cx).await;
+        if self.is_postgres(cx) {
+            return Pause::of_postgres(self, cx).await?.preview(cx).await;
+        }
+        if self.is_mysql(cx) {
+            return Pause::of_mysql(self, cx).await?.preview(cx).await;
         }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
@@ -252,8 +269,11 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        if self.is_database(cx) {
-            return Pause::of(self, cx).await?.perform(cx).await;
+        if self.is_postgres(cx) {
+            return Pause::of_postgres(self, cx).await?.perform(cx).await;
+        }
+        if self.is_mysql(cx) {
+            return Pause::of_mysql(self, cx).await?.perform(cx).await;
         }
         // After a crash the switch may already be on by our own hand: the state before is the one found first.
         let found_first = cx.recorded.iter().find(|effect| effect.intent.key == KEY);
@@ -285,10 +305,17 @@ impl Step for With {
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
-        if self.is_database(cx) {
-            return match Pause::of(self, cx).await {
-                Ok(mut pause) => pause.probe(effect).await,
-                Err(error) => Verdict::Unknown { evidence: error.to_string() },
+        let unknown = |error: StepError| Verdict::Unknown { evidence: error.to_string() };
+        if self.is_postgres(cx) {
+            return match Pause::of_postgres(self, cx).await {
+                Ok(pause) => pause.probe(effect).await,
+                Err(error) => unknown(error),
+            };
+        }
+        if self.is_mysql(cx) {
+            return match Pause::of_mysql(self, cx).await {
+                Ok(pause) => pause.probe(effect).await,
+                Err(error) => unknown(error),
             };
         }
         match self.reading(cx).await {
@@ -306,8 +333,11 @@ impl Step for With {
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
-        if self.is_database(cx) {
-            return Pause::of(self, cx).await?.undo(cx, effect).await;
+        if self.is_postgres(cx) {
+            return Pause::of_postgres(self, cx).await?.undo(cx, effect).await;
+        }
+        if self.is_mysql(cx) {
+            return Pause::of_mysql(self, cx).await?.undo(cx, effect).await;
         }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;

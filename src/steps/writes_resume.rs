@@ -1,5 +1,6 @@
 //! `writes.resume`: makes an application or a database accept writes again, and says how long they were paused.
 
+mod database;
 mod postgres;
 mod reverse;
 
@@ -10,9 +11,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::postgres::Opening;
+use self::database::Opening;
 use super::{Change, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::clock::since;
+use crate::database::mysql;
 use crate::database::postgres::Server;
 use crate::http::{self, Reading, Switch, SwitchError};
 use crate::plan::{Class, KindSpec, Role};
@@ -25,7 +27,7 @@ const KEY: &str = "switch";
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The application, `{ http: url }` under `systems`, or the database, `{ postgres: … }`. After a cutover that is the target's.
+    /// The application, `{ http: url }` under `systems`, or the database, `{ postgres: … }` or `{ mysql: … }`. After a cutover that is the target's.
     pub system: String,
     /// How its maintenance switch looks.
     #[serde(default)]
@@ -33,16 +35,16 @@ pub struct With {
     /// The `writes.pause` step that this ends, to measure how long writes were paused.
     #[serde(default)]
     pub pause: Option<StepId>,
-    /// Of a database: the roles whose logins are opened; those that this run closed there when none is named.
+    /// Of a database: the roles, or accounts (`app`, or `app@host`), whose logins are opened; those that this run closed there when none is named.
     #[serde(default)]
     pub roles: Vec<String>,
-    /// Of a database: the paused one whose sequences are carried over before anybody writes here.
+    /// Of PostgreSQL: the paused database whose sequences are carried over before anybody writes here.
     #[serde(default)]
     pub sequences_from: Option<String>,
     /// How many numbers each sequence skips. Default 1000.
     #[serde(default = "thousand")]
     pub sequence_margin: u32,
-    /// Of a database that has followed another by a subscription: from now on that one follows this one.
+    /// Of a PostgreSQL database that has followed another by a subscription: from now on that one follows this one.
     #[serde(default)]
     pub reverse: Option<Reverse>,
 }
@@ -76,6 +78,11 @@ pub const KIND: Kind = Kind {
                stands (never back; logical replication leaves sequences behind); then removes the `default_transaction_read_only` that was set, \
                or restores what stood there before, and opens logins. A promoted standby has both as copies of its source's: name its `roles`. \
                A standby that still follows is refused.\n\n\
+               On a MariaDB server (MySQL by its documentation only): sets `read_only` off, or to what stood there before the pause, and unlocks \
+               the accounts of `roles`, else those that this run locked there; both on that server alone. `sequences_from` and \
+               `reverse` are refused: sequences and AUTO_INCREMENT counters come over with the rows, and turning the replication around is \
+               for PostgreSQL only. Once the target has written it follows no longer; taken back, the table of marks is dropped on \
+               each side, and the target has to be set up again before the next cutover.\n\n\
                With `reverse: { to: system }`, and before anybody is let in, replication is turned around: that database, paused by `writes.pause` \
                with `until`, has to have sent everything; its subscription here is disabled, it subscribes to what this one publishes \
                (`migrate_reverse`, without a first copy), and a row that is written here has to come back. Both users are superusers; the source's server \
@@ -116,9 +123,12 @@ impl With {
         http::base(&self.system, cx.world.plan.systems.get(&self.system))
     }
 
-    /// The system is a database, and not an application.
-    fn is_database(&self, cx: &StepCx) -> bool {
+    fn is_postgres(&self, cx: &StepCx) -> bool {
         Server::is(cx.world.plan.systems.get(&self.system))
+    }
+
+    fn is_mysql(&self, cx: &StepCx) -> bool {
+        mysql::Server::is(cx.world.plan.systems.get(&self.system))
     }
 
     async fn reading(&self, cx: &StepCx) -> Result<Reading, SwitchError> {
@@ -157,7 +167,7 @@ impl With {
     fn paused_at(&self, cx: &StepCx) -> Option<Timestamp> {
         let pause = self.pause.as_ref()?;
         let output = cx.outputs.get(pause).and_then(|outputs| outputs.get("paused_at"));
-        let effect = || cx.others.get(pause)?.first().map(|effect| &effect.intent.before["read_at"]);
+        let effect = || cx.others.get(pause)?.iter().find_map(|effect| effect.intent.before.get("read_at"));
         output.or_else(effect)?.as_str()?.parse().ok()
     }
 }
@@ -169,8 +179,11 @@ fn says(refuses: bool) -> String {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        if self.is_database(cx) {
-            return Opening::of(self, cx).await?.preview(cx).await;
+        if self.is_postgres(cx) {
+            return postgres::Opening::of(self, cx).await?.preview(cx).await;
+        }
+        if self.is_mysql(cx) {
+            return Opening::of_mysql(self, cx).await?.preview(cx).await;
         }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
@@ -185,8 +198,11 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        if self.is_database(cx) {
-            return Opening::of(self, cx).await?.perform(cx).await;
+        if self.is_postgres(cx) {
+            return postgres::Opening::of(self, cx).await?.perform(cx).await;
+        }
+        if self.is_mysql(cx) {
+            return Opening::of_mysql(self, cx).await?.perform(cx, Vec::new()).await;
         }
         // After a crash the switch may already be off by our own hand: the state before is the one found first.
         let found_first = cx.recorded.iter().find(|effect| effect.intent.key == KEY);
@@ -221,10 +237,17 @@ impl Step for With {
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
-        if self.is_database(cx) {
-            return match Opening::of(self, cx).await {
+        let unknown = |error: StepError| Verdict::Unknown { evidence: error.to_string() };
+        if self.is_postgres(cx) {
+            return match postgres::Opening::of(self, cx).await {
                 Ok(opening) => opening.probe(cx, effect).await,
-                Err(error) => Verdict::Unknown { evidence: error.to_string() },
+                Err(error) => unknown(error),
+            };
+        }
+        if self.is_mysql(cx) {
+            return match Opening::of_mysql(self, cx).await {
+                Ok(opening) => opening.probe(effect).await,
+                Err(error) => unknown(error),
             };
         }
         match self.reading(cx).await {
@@ -240,8 +263,11 @@ impl Step for With {
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
-        if self.is_database(cx) {
-            return Opening::of(self, cx).await?.undo(cx, effect).await;
+        if self.is_postgres(cx) {
+            return postgres::Opening::of(self, cx).await?.undo(cx, effect).await;
+        }
+        if self.is_mysql(cx) {
+            return Opening::of_mysql(self, cx).await?.undo(cx, effect).await;
         }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;

@@ -3,8 +3,10 @@
 //! One data folder is prepared once and copied for each server. Nothing is synced to disk: these tests interrupt this program,
 //! never MariaDB's own disk.
 
+mod cutover;
 mod lag;
 mod replicas;
+mod wall;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;

@@ -262,7 +262,7 @@ fn leaves_out(name: &str, value: &str, database: &str) -> bool {
 }
 
 /// Whether a pattern may mean that database.
-fn may_be(pattern: &str, database: &str) -> bool {
+pub(super) fn may_be(pattern: &str, database: &str) -> bool {
     let pattern = pattern.replace('\\', "");
     let alike = |(one, other): (char, char)| one == '_' || one.eq_ignore_ascii_case(&other);
     pattern.contains('%')

@@ -1,11 +1,11 @@
 //! A table of one row a run, written at the source and looked for at the target: the proof that what is committed arrives.
 //!
 //! It is made and dropped at the source alone, in the database that is followed, and comes and goes at the target by the
-//! replication itself.
+//! replication itself. Only where that has ended, because the target was opened, is it dropped on each side.
 
 use super::super::DatabaseError;
 use super::super::replication::{Beat, Sides};
-use super::{Named, Pair, Writer, literal};
+use super::{Named, Pair, Server, Writer, literal};
 use crate::journal::EffectPermit;
 use crate::run::RunId;
 
@@ -98,5 +98,27 @@ pub(super) async fn remove(pair: &mut Pair, permit: &EffectPermit) -> Result<(),
     let mut source = pair.source().writer().await?;
     source.execute(permit, REMOVE).await?;
     source.close().await;
+    Ok(())
+}
+
+/// Every change of the table is at the target: it has the same rows, whose numbers only go up.
+pub(super) async fn are_same(pair: &mut Pair) -> Result<bool, DatabaseError> {
+    let now = sides(pair).await?;
+    if !(now.source && now.target) {
+        return Ok(false);
+    }
+    let rows = format!("select run, seq, at from {TABLE} order by run");
+    Ok(pair.ask_source(&rows).await? == pair.ask_target(&rows).await?)
+}
+
+/// Drops it at one server, and tells nobody who follows that one.
+pub(super) async fn remove_unlogged(
+    server: &Server,
+    permit: &EffectPermit,
+) -> Result<(), DatabaseError> {
+    let mut writer = server.writer().await?;
+    writer.execute(permit, "set session sql_log_bin = 0").await?;
+    writer.execute(permit, REMOVE).await?;
+    writer.close().await;
     Ok(())
 }

@@ -3,12 +3,16 @@
 //!
 //! A [`Reader`] can not write: the server refuses it. A [`Writer`] takes a permit for every statement.
 
+pub mod accounts;
 mod gtid;
 pub mod judge;
 pub mod marker;
 mod pair;
+mod preflight;
 mod server;
+mod sessions;
 mod status;
+pub mod wall;
 
 pub use gtid::{Gtids, Log};
 pub use pair::Pair;

@@ -106,6 +106,12 @@ impl Pair {
         &self.target.server
     }
 
+    /// As whom the target comes in at the source.
+    pub(super) async fn comes_in_as(&mut self) -> Result<Vec<String>, DatabaseError> {
+        let rows = self.target.named(Statements::of(self.products.1).connections).await?;
+        Ok(rows.iter().filter_map(status::logs_in_as).collect())
+    }
+
     /// Rows from the source.
     pub(super) async fn ask_source(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
         self.source.named(query).await
@@ -210,6 +216,12 @@ impl Replication for Pair {
     }
 
     async fn drop_marks_at_source(&mut self, permit: &EffectPermit) -> Result<(), DatabaseError> {
+        let follows = matches!(self.look().await?.judge(None), Standing::At(_));
+        if !follows && marker::are_same(self).await? {
+            // Nothing comes over to a target that goes its own way by now, and nothing of the table is missing there.
+            marker::remove_unlogged(self.target(), permit).await?;
+            return marker::remove_unlogged(self.source(), permit).await;
+        }
         marker::remove(self, permit).await
     }
 

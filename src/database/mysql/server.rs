@@ -24,8 +24,8 @@ const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(5);
 const PORT: u16 = 3306;
 
-/// Settings that change how values are written out.
-const PINNED: &str = "set session sql_mode = '', time_zone = '+00:00', lc_time_names = 'en_US', \
+/// Settings that change how values are written out; and a lock by which other sessions of this program know this one.
+const PINNED: &str = "do get_lock(concat('migrate/', connection_id()), 0); set session sql_mode = '', time_zone = '+00:00', lc_time_names = 'en_US', \
      div_precision_increment = 4, default_week_format = 0; set names utf8mb4 collate utf8mb4_bin; \
      set session transaction isolation level repeatable read";
 

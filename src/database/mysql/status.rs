@@ -115,6 +115,11 @@ pub(super) fn connection(product: Product, row: &Named) -> Connection {
     }
 }
 
+/// As whom a replica logs in at its source.
+pub(super) fn logs_in_as(row: &Named) -> Option<String> {
+    field(row, &["source_user", "master_user"])
+}
+
 /// Who is connected as a replica, as [`Own::id`].
 pub(super) fn replicas(product: Product, rows: &[Named]) -> Option<Vec<String>> {
     let names: &[&str] = match product {

@@ -1,43 +1,12 @@
-//! What stands in the way of pausing a database, found before anything is changed.
+//! What stands in the way of pausing a PostgreSQL database, found before anything is changed.
 
-use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::super::DatabaseError;
-use super::wall::{Follower, Role, ours};
+use super::super::preflight::{Accepted, Finding};
+use super::wall::{Follower, ours};
 use super::{How, Pair, Reader};
-
-/// Something that replication does not carry over, or that a pause does not reach, and that an author has accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Accepted {
-    /// Tables whose rows can not be told apart: updates and deletes of them fail at the source once they are published.
-    NoReplicaIdentity,
-    /// Tables that are not in the log.
-    UnloggedTables,
-    /// Large objects.
-    LargeObjects,
-    /// Tables that no publication of the subscription holds.
-    UnpublishedTables,
-    /// Superusers who are connected: no login of theirs is closed, and they may write whatever is set.
-    Superusers,
-    /// Other databases whose sessions belong to a role that is closed: a login is of the whole server.
-    OtherDatabases,
-    /// Other subscribers of a publication of all tables: each needs the table of marks, or stops.
-    OtherSubscribers,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// What.
-    pub check: String,
-    /// What was found, in words.
-    pub detail: String,
-    /// It does not stand in the way.
-    pub holds: bool,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[expect(
@@ -163,58 +132,9 @@ pub fn follower(pair: Option<&Pair>) -> Follower {
     }
 }
 
-/// Whether the logins that are to be closed can be, and whom else that would hit.
-pub fn logins(roles: &[Role], named: &[String], accepted: &[Accepted]) -> Vec<Finding> {
-    let those = |fits: &dyn Fn(&&Role) -> bool| -> Vec<String> {
-        roles.iter().filter(fits).map(|role| role.name.clone()).collect()
-    };
-    let is_there = |name: &&String| roles.iter().any(|role| role.name == **name);
-    let absent: Vec<String> = named.iter().filter(|name| !is_there(name)).cloned().collect();
-    let elsewhere = roles.iter().filter(|role| role.login && !role.elsewhere.is_empty());
-    let elsewhere = elsewhere.map(|role| format!("{} in {}", role.name, role.elsewhere.join(", ")));
-    let open = |role: &&Role| role.replicates && (role.sessions > 0 || named.contains(&role.name));
-    vec![
-        none("roles that are not there, or are this program's own", &absent, false),
-        none(
-            "logins that this user may not close",
-            &those(&|role| role.login && !role.alterable && !role.replicates),
-            false,
-        ),
-        none("roles by which the target comes in, and clients too", &those(&open), false),
-        none(
-            "sessions of these roles in other databases",
-            &elsewhere.collect::<Vec<_>>(),
-            accepted.contains(&Accepted::OtherDatabases),
-        ),
-    ]
-}
-
-/// There should be none of it; what is there stands in the way unless it was accepted.
-fn none(check: &str, found: &[String], accepted: bool) -> Finding {
-    let detail = match (found.is_empty(), accepted) {
-        (true, _) => "none".to_owned(),
-        (false, true) => format!("{}; accepted", found.join(", ")),
-        (false, false) => found.join(", "),
-    };
-    Finding { check: check.to_owned(), detail, holds: found.is_empty() || accepted }
-}
-
 fn judge_rights(found: &Rights, accepted: &[Accepted]) -> Vec<Finding> {
     let user = &found.user;
-    let right = |holds: bool, check: &str, missing: String| Finding {
-        check: check.to_owned(),
-        detail: if holds { format!("{user} may") } else { missing },
-        holds,
-    };
-    let open = |count: u64, what: &str| Finding {
-        check: what.to_owned(),
-        detail: if count == 0 {
-            "none".to_owned()
-        } else {
-            format!("{count}; they are waited for, or ended")
-        },
-        holds: true,
-    };
+    let right = |holds, check: &str, missing| Finding::right(user, holds, check, missing);
     vec![
         right(
             !found.in_recovery,
@@ -229,28 +149,25 @@ fn judge_rights(found: &Rights, accepted: &[Accepted]) -> Vec<Finding> {
             format!("{user} does not own the database"),
         ),
         right(found.makes_schemas, "make a schema", format!("{user} lacks create on the database")),
-        right(
-            found.same_user == 0,
-            "log in apart from everybody else",
-            format!(
-                "{} other sessions are of {user} too, whose login must stay open",
-                found.same_user
-            ),
-        ),
-        none(
+        Finding::apart(user, found.same_user),
+        Finding::none(
             "superusers that are connected",
             &found.superusers,
             accepted.contains(&Accepted::Superusers),
         ),
-        none("subscriptions by which others write into the source", &found.subscriptions, false),
-        open(found.prepared, "prepared transactions"),
-        open(found.long, "transactions older than a minute"),
+        Finding::none(
+            "subscriptions by which others write into the source",
+            &found.subscriptions,
+            false,
+        ),
+        Finding::open(found.prepared, "prepared transactions"),
+        Finding::open(found.long, "transactions older than a minute"),
     ]
 }
 
 fn judge_contents(found: &Contents, is_logical: bool, accepted: &[Accepted]) -> Vec<Finding> {
     let finding = |check: &str, what: Accepted, found: &[String]| {
-        none(check, found, accepted.contains(&what))
+        Finding::none(check, found, accepted.contains(&what))
     };
     let mut findings = vec![finding("unlogged tables", Accepted::UnloggedTables, &found.unlogged)];
     if is_logical {
@@ -270,7 +187,7 @@ fn judge_contents(found: &Contents, is_logical: bool, accepted: &[Accepted]) -> 
                 &found.unpublished,
             ),
             finding("large objects", Accepted::LargeObjects, &objects),
-            none("publications that this user may not alter", &found.unowned, false),
+            Finding::none("publications that this user may not alter", &found.unowned, false),
             finding(
                 "other subscribers, which the table of marks would stop",
                 Accepted::OtherSubscribers,
@@ -352,32 +269,5 @@ mod tests {
         };
         assert_eq!((held(true, &[]), held(false, &[])), (5, 1));
         assert_eq!(held(true, &[Accepted::LargeObjects, Accepted::UnloggedTables]), 3);
-    }
-
-    #[test]
-    fn a_login_that_can_not_be_closed_or_is_needed_elsewhere_stands_in_the_way() {
-        let role = Role {
-            name: "app".to_owned(),
-            login: true,
-            replicates: false,
-            alterable: true,
-            sessions: 1,
-            elsewhere: Vec::new(),
-        };
-        let held = |role: &Role, named: &[&str], accepted: &[Accepted]| {
-            let named: Vec<String> = named.iter().map(|&name| name.to_owned()).collect();
-            let found = logins(std::slice::from_ref(role), &named, accepted);
-            found.into_iter().filter(|it| !it.holds).map(|it| it.detail).collect::<Vec<_>>()
-        };
-        assert!(held(&role, &[], &[]).is_empty());
-        assert_eq!(held(&role, &["app", "ap"], &[]), ["ap"]);
-        assert_eq!(held(&Role { alterable: false, ..role.clone() }, &[], &[]), ["app"]);
-        assert_eq!(held(&Role { replicates: true, ..role.clone() }, &[], &[]), ["app"]);
-        let quiet = Role { replicates: true, sessions: 0, ..role.clone() };
-        assert!(held(&quiet, &[], &[]).is_empty());
-        assert_eq!(held(&quiet, &["app"], &[]), ["app"]);
-        let shared = Role { elsewhere: vec!["billing".to_owned()], ..role };
-        assert_eq!(held(&shared, &[], &[]), ["app in billing"]);
-        assert!(held(&shared, &[], &[Accepted::OtherDatabases]).is_empty());
     }
 }

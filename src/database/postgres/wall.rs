@@ -1,29 +1,12 @@
-//! What keeps writers out of a database: logins that are closed, a default that refuses, and sessions that are ended.
-//!
-//! The default alone is advice: a session may set it back. What holds is that nobody who may write can log in.
+//! What keeps writers out of a PostgreSQL database: logins that are closed, a default that refuses, and sessions that are ended.
 
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use super::super::DatabaseError;
-use super::{Reader, Server, Writer, literal, quoted};
+use super::super::preflight::{Accepted, Finding};
+use super::super::wall::{self, Role, Unfinished, Words};
+use super::{Lsn, Pair, Reader, Server, Writer, literal, position, preflight, quoted};
 use crate::journal::EffectPermit;
-
-/// Somebody who may write.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Role {
-    /// The role.
-    pub name: String,
-    /// It may log in.
-    pub login: bool,
-    /// The target comes in by it: without its login it could not come back after a broken link.
-    pub replicates: bool,
-    /// The server lets this program's user open and close its login.
-    pub alterable: bool,
-    /// Client sessions it has in this database.
-    pub sessions: u64,
-    /// Other databases in which it has sessions: a login is of the whole server.
-    pub elsewhere: Vec<String>,
-}
 
 /// By what the target comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,55 +26,6 @@ impl Follower {
             Self::Slot(name) => format!("slot:{name}"),
             Self::Standby => "standby".to_owned(),
         }
-    }
-}
-
-/// Another session in the database.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Session {
-    /// Its process.
-    pub pid: i64,
-    /// Whose it is; none for a worker of the server.
-    pub user: Option<String>,
-    /// A client, and not a worker of the server.
-    pub client: bool,
-    /// It has written in its open transaction.
-    pub writes: bool,
-    /// This program's user may end it.
-    pub can_be_ended: bool,
-}
-
-/// What may still be written by what began before the wall stood.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Unfinished {
-    /// Sessions that are being opened: their login was looked at, and no view shows them yet.
-    pub opening: Vec<i64>,
-    /// Other sessions.
-    pub sessions: Vec<Session>,
-    /// Prepared transactions, by their ids.
-    pub prepared: Vec<String>,
-}
-
-impl Unfinished {
-    /// What could still change something: prepared transactions, sessions of roles whose login is `closed`, whoever has written,
-    /// is about to appear, or works for somebody (an apply worker, a job). In words; empty where there is none of it.
-    pub fn writing(&self, closed: &[String]) -> Vec<String> {
-        let prepared = self.prepared.iter().map(|id| format!("prepared transaction {id}"));
-        let opening = self.opening.iter().map(|pid| format!("session {pid} that is being opened"));
-        let sessions = self.sessions.iter().filter(|it| it.may_write(closed)).map(|it| {
-            let user = it.user.as_deref().unwrap_or("the server itself");
-            format!("session {} of {user}", it.pid)
-        });
-        prepared.chain(opening).chain(sessions).collect()
-    }
-}
-
-impl Session {
-    /// It has written, belongs to a role that is `closed`, or is no client and works for a user.
-    pub fn may_write(&self, closed: &[String]) -> bool {
-        let user = self.user.as_ref();
-        let is_closed = user.is_some_and(|user| closed.contains(user));
-        self.writes || is_closed || !self.client && user.is_some()
     }
 }
 
@@ -174,60 +108,11 @@ pub async fn writers(
     reader.json(WRITERS, &[&named, &follower.parameter()]).await
 }
 
-/// Whether a role may log in; none where there is no such role.
-pub async fn login(reader: &mut Reader, role: &str) -> Result<Option<bool>, DatabaseError> {
-    reader.json(LOGIN, &[role]).await
-}
-
-/// What of the wall does not stand: the default, and logins of these roles. In words.
-pub async fn gaps(reader: &mut Reader, closed: &[String]) -> Result<Vec<String>, DatabaseError> {
-    let setting = setting(reader).await?;
-    let open: Vec<String> = reader.json(OPEN, &[&serde_json::json!(closed).to_string()]).await?;
-    let setting = (setting.as_deref() != Some("on"))
-        .then(|| "default_transaction_read_only is not on".to_owned());
-    let open = open.into_iter().map(|role| format!("{role} may log in"));
-    Ok(setting.into_iter().chain(open).collect())
-}
-
-/// The database's own `default_transaction_read_only`; none where it has none.
-pub async fn setting(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
-    reader.json(SETTING, &[]).await
-}
-
 /// What began before and has not ended.
 pub async fn unfinished(reader: &mut Reader) -> Result<Unfinished, DatabaseError> {
     // In this order: what holds a lock and is in no view by then is being opened, or has ended.
     let locking: Vec<i64> = reader.json(LOCKING, &[]).await?;
     reader.json(UNFINISHED, &[&serde_json::json!(locking).to_string()]).await
-}
-
-/// Opens or closes a role's login.
-pub async fn set_login(
-    writer: &mut Writer,
-    permit: &EffectPermit,
-    role: &str,
-    login: bool,
-) -> Result<(), DatabaseError> {
-    let wanted = if login { "login" } else { "nologin" };
-    writer.execute(permit, &format!("alter role {} {wanted}", quoted(role))).await
-}
-
-/// Sets the database's own `default_transaction_read_only`, or removes it.
-pub async fn set_setting(
-    writer: &mut Writer,
-    permit: &EffectPermit,
-    server: &Server,
-    value: Option<&str>,
-) -> Result<(), DatabaseError> {
-    let database = quoted(server.database());
-    let statement = match value {
-        Some(value) => format!(
-            "alter database {database} set default_transaction_read_only = {}",
-            literal(value)
-        ),
-        None => format!("alter database {database} reset default_transaction_read_only"),
-    };
-    writer.execute(permit, &statement).await
 }
 
 /// Asks sessions to end; their open transactions are rolled back.
@@ -245,50 +130,142 @@ pub async fn end_sessions(
     writer.execute(permit, &statement).await
 }
 
-/// The same for all that a role has in the database.
-pub async fn end_sessions_of(
-    writer: &mut Writer,
-    permit: &EffectPermit,
-    role: &str,
-) -> Result<(), DatabaseError> {
-    let statement = format!(
-        "select pg_terminate_backend(pid) from pg_stat_activity
-         where backend_type = 'client backend' and datname = current_database() and usename = {}",
-        literal(role)
-    );
-    writer.execute(permit, &statement).await
+/// A database, and the sessions in which it is looked at and closed.
+#[derive(Debug)]
+pub struct Wall {
+    server: Server,
+    reader: Reader,
+    writer: Option<Writer>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Wall {
+    /// With the session that reads.
+    pub async fn of(server: Server) -> Result<Self, DatabaseError> {
+        let reader = server.reader().await?;
+        Ok(Self { server, reader, writer: None })
+    }
 
-    #[test]
-    fn whoever_may_still_write_is_waited_for_and_who_only_looks_is_not() {
-        let session = |client, writes| Session {
-            pid: 7,
-            user: Some("app".to_owned()),
-            client,
-            writes,
-            can_be_ended: true,
+    async fn writer(&mut self) -> Result<&mut Writer, DatabaseError> {
+        let writer = match self.writer.take() {
+            Some(writer) => writer,
+            None => self.server.writer().await?,
         };
-        let left = |prepared: &[&str], opening: &[i64], sessions: &[Session]| Unfinished {
-            prepared: prepared.iter().map(|&id| id.to_owned()).collect(),
-            opening: opening.to_vec(),
-            sessions: sessions.to_vec(),
+        Ok(self.writer.insert(writer))
+    }
+}
+
+impl wall::Wall for Wall {
+    type Pair = Pair;
+    const WORDS: Words = Words {
+        role: "role",
+        open: "login",
+        closed: "nologin",
+        setting: "default_transaction_read_only",
+        refuses: "on",
+        accepts: None,
+    };
+    const SETTING_LASTS: bool = true;
+    const BETWEEN: Duration = Duration::from_millis(20);
+
+    fn at(&self) -> &str {
+        self.server.at()
+    }
+
+    fn setting_of(&self) -> String {
+        format!("database {}", self.server.at())
+    }
+
+    fn user_of(role: &str) -> &str {
+        role
+    }
+
+    async fn meant(&mut self, names: &[String]) -> Result<Vec<String>, DatabaseError> {
+        Ok(names.to_vec())
+    }
+
+    async fn writers(
+        &mut self,
+        named: &[String],
+        pair: Option<&mut Pair>,
+    ) -> Result<Vec<Role>, DatabaseError> {
+        writers(&mut self.reader, named, &preflight::follower(pair.as_deref())).await
+    }
+
+    async fn rights(&mut self, accepted: &[Accepted]) -> Result<Vec<Finding>, DatabaseError> {
+        preflight::rights(&mut self.reader, accepted).await
+    }
+
+    async fn contents(
+        &mut self,
+        pair: &mut Pair,
+        accepted: &[Accepted],
+    ) -> Result<Vec<Finding>, DatabaseError> {
+        preflight::contents(pair, accepted).await
+    }
+
+    async fn takes_no_writes(&mut self) -> Result<Option<String>, DatabaseError> {
+        let standby: bool =
+            self.reader.json("select to_json(pg_is_in_recovery())::text", &[]).await?;
+        Ok(standby.then(|| "is a standby, which takes no writes".to_owned()))
+    }
+
+    async fn login(&mut self, role: &str) -> Result<Option<bool>, DatabaseError> {
+        self.reader.json(LOGIN, &[role]).await
+    }
+
+    async fn open(&mut self, roles: &[String]) -> Result<Vec<String>, DatabaseError> {
+        self.reader.json(OPEN, &[&serde_json::json!(roles).to_string()]).await
+    }
+
+    async fn setting(&mut self) -> Result<Option<String>, DatabaseError> {
+        self.reader.json(SETTING, &[]).await
+    }
+
+    async fn unfinished(&mut self) -> Result<Unfinished, DatabaseError> {
+        unfinished(&mut self.reader).await
+    }
+
+    async fn position(&mut self) -> Result<Lsn, DatabaseError> {
+        position(&mut self.reader).await
+    }
+
+    async fn set_login(
+        &mut self,
+        permit: &EffectPermit,
+        role: &str,
+        login: bool,
+    ) -> Result<(), DatabaseError> {
+        let wanted = if login { "login" } else { "nologin" };
+        let statement = format!("alter role {} {wanted}", quoted(role));
+        self.writer().await?.execute(permit, &statement).await
+    }
+
+    async fn set_setting(
+        &mut self,
+        permit: &EffectPermit,
+        value: Option<&str>,
+    ) -> Result<(), DatabaseError> {
+        let database = quoted(self.server.database());
+        let set = "default_transaction_read_only";
+        let statement = match value {
+            Some(value) => format!("alter database {database} set {set} = {}", literal(value)),
+            None => format!("alter database {database} reset {set}"),
         };
-        let (closed, nobody) = (["app".to_owned()], []);
-        let of_the_server = Session { user: None, ..session(false, false) };
-        assert!(left(&[], &[], &[of_the_server]).writing(&closed).is_empty());
-        assert!(left(&[], &[], &[session(true, false)]).writing(&nobody).is_empty());
-        for some in [
-            left(&["a"], &[], &[]),
-            left(&[], &[8], &[]),
-            left(&[], &[], &[session(true, false)]),
-            left(&[], &[], &[session(false, false)]),
-            left(&[], &[], &[session(false, true)]),
-        ] {
-            assert_eq!(some.writing(&closed).len(), 1);
+        self.writer().await?.execute(permit, &statement).await
+    }
+
+    async fn end_sessions(
+        &mut self,
+        permit: &EffectPermit,
+        pids: &[i64],
+    ) -> Result<(), DatabaseError> {
+        end_sessions(self.writer().await?, permit, pids).await
+    }
+
+    async fn close(self) {
+        self.reader.close().await;
+        if let Some(writer) = self.writer {
+            writer.close().await;
         }
     }
 }
