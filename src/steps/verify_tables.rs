@@ -76,8 +76,8 @@ the key and digests, are read. Between two servers of one major version and enco
 hashes, else 60 bits of MD5 over the values as text. Both tell `-0` from `0`, `1.0` from `1.00` and `1 mon` from \
 `30 days`. They are proof against accidents and not against malice. Rows hidden by row-level security are an error; tables of \
 which a partition is a foreign table are not compared.\n\n\
-On MariaDB and MySQL likewise, range by range of an integer key, else the table by one statement. Between two MariaDB servers \
-from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
+On MariaDB and MySQL likewise, range by range of the primary key; a table without one, or with one over floating-point numbers or \
+the beginnings of texts, by one statement. Between two MariaDB servers from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
 of an engine without snapshots are not compared. A user that may read single tables only is not told of others: then not \
 everything is compared.\n\n\
 Where all tables of two PostgreSQL databases are compared, so are extensions (the target may have more), enums and domains, and \

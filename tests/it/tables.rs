@@ -6,3 +6,4 @@ mod changes;
 mod mariadb;
 mod oracle;
 mod postgres;
+mod walks;

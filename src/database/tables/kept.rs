@@ -32,6 +32,9 @@ pub(in crate::database) struct Partial {
     pub(in crate::database) relation: usize,
     /// The page, or the key, that is next.
     pub(in crate::database) next: Option<i64>,
+    /// The key of the last row that was read, where keys are no integers.
+    #[serde(default)]
+    pub(in crate::database) after: Vec<String>,
     /// What was read before it.
     pub(in crate::database) sums: Sums,
 }
@@ -163,6 +166,7 @@ mod tests {
         let partial = Partial {
             relation: 1,
             next: Some(-7),
+            after: vec!["E9".to_owned()],
             sums: Sums::from([(-3, Sum { rows: 2, hash: i128::MIN })]),
         };
         let first = Kept::open(Some(&file), marks("a"));

@@ -103,6 +103,7 @@ mod tests {
             canon: None,
             nullable: false,
             same: true,
+            brief: false,
         };
         View {
             quoted: "t".to_owned(),

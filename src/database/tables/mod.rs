@@ -13,6 +13,7 @@ mod kept;
 mod located;
 mod mysql;
 mod mysql_text;
+mod mysql_walk;
 mod pace;
 mod postgres;
 mod postgres_text;

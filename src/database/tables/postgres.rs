@@ -395,6 +395,7 @@ fn column(found: ColumnOf) -> ColumnShape {
         not_null: found.not_null,
         form,
         canon,
+        brief: false,
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Parts of a table, and cells of a part.
 pub(in crate::database) const PARTS: i64 = 1024;
 /// Below so many rows a range is not worth a question.
-const ROWS_IN_A_RANGE: u64 = 2048;
+const ROWS_IN_A_RANGE: u64 = 16_384;
 
 /// Into what parts a table is divided, on both sides alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +114,7 @@ mod tests {
             let (low, high) = (a.min(b).min(c.min(d)), a.max(b).max(c.max(d)));
             let Split::Ranges { shift, .. } = Split::ranges("id", ends, rows.into()) else { unreachable!() };
             let parts = |shift: u32| i128::from(high >> shift) - i128::from(low >> shift) + 1;
-            let wanted = i128::from(rows / 2048).clamp(1, 1024);
+            let wanted = i128::from(u64::from(rows) / ROWS_IN_A_RANGE).clamp(1, 1024);
             // Below and above zero are two ranges at least.
             prop_assert!(parts(shift) <= wanted || shift == 63);
             prop_assert!(shift == 0 || parts(shift - 1) > wanted);
