@@ -116,6 +116,7 @@ mod tests {
             key: key.to_vec(),
             by: By::Text,
             split: Split::Hashed,
+            drawn: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::canon::Canon;
 use super::kept::Partial;
+use super::load::Watch;
 use super::located::RowMark;
 use super::mysql_text as text;
 use super::mysql_walk::{self as walk, Walk};
@@ -47,6 +48,8 @@ pub(super) struct MySql {
     pace: Pace,
     keys_at_once: u64,
     rows_at_once: u64,
+    /// What tells when the server is to be left alone.
+    pub(super) watch: Option<Watch>,
 }
 
 impl MySql {
@@ -74,6 +77,7 @@ impl MySql {
             pace,
             keys_at_once: u64::MAX,
             rows_at_once: 16_384,
+            watch: None,
         })
     }
 
@@ -82,7 +86,18 @@ impl MySql {
     }
 
     pub(super) async fn close(self) {
+        if let Some(watch) = self.watch {
+            watch.close().await;
+        }
         self.reader.close().await;
+    }
+
+    /// Returns once the server may be asked for more.
+    async fn clear(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.watch {
+            Some(watch) => watch.clear().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
@@ -208,7 +223,8 @@ impl MySql {
                     self.reader.limit(self.pace.limit).await?;
                     self.walk(view, &order, &mut partial, seen, keep).await?;
                 } else {
-                    let rows = self.whole(&grouped(view, &text::part(view), "true")).await?;
+                    let asked = summed(view, &format!("{} t", view.quoted), "true");
+                    let rows = self.whole(&asked).await?;
                     seen(self.merge(&mut partial.sums, rows)?);
                 }
             }
@@ -240,6 +256,7 @@ impl MySql {
         keep: Keep<'_>,
     ) -> Result<(), DatabaseError> {
         loop {
+            self.clear().await?;
             let began = Instant::now();
             let Some((rows, to)) = self.piece(view, order, &partial.after).await? else {
                 if self.rows_at_once == 1 {
@@ -271,7 +288,7 @@ impl MySql {
         let to = bound.into_iter().next().map(|row| row.into_iter().map(Option::unwrap_or_default));
         let to = to.map(Iterator::collect::<Vec<_>>);
         let filter = order.between(after, to.as_deref());
-        let asked = grouped_from(&walk::from(&view.quoted), view, &text::part(view), &filter);
+        let asked = summed(view, &walk::from(&view.quoted), &filter);
         Ok(self.reader.rows(&asked).await?.map(|rows| (rows, to)))
     }
 
@@ -288,7 +305,10 @@ impl MySql {
         let mut next = (low <= high).then_some(low);
         while let Some(from) = next {
             let to = high.min(from.saturating_add_unsigned(self.keys_at_once - 1));
-            let asked = grouped(view, &part.to_string(), &text::between(column, from, to));
+            let hash = text::drawn_hash(view, &part.to_string());
+            let table = format!("{} t", view.quoted);
+            let asked = grouped(&table, &part.to_string(), &hash, &text::between(column, from, to));
+            self.clear().await?;
             let began = Instant::now();
             let Some(rows) = self.reader.rows(&asked).await? else {
                 if self.keys_at_once == 1 {
@@ -315,7 +335,9 @@ impl MySql {
         view: &View,
         parts: &[i64],
     ) -> Result<Sums, DatabaseError> {
-        let asked = grouped(view, &text::cell(view), &text::is_in(view, parts));
+        let from = format!("{} t", view.quoted);
+        let (hash, filter) = (text::row_hash(view), text::is_in(view, parts));
+        let asked = grouped(&from, &text::cell(view), &hash, &filter);
         let rows = self.whole(&asked).await?;
         let mut sums = Sums::new();
         self.merge(&mut sums, rows)?;
@@ -363,6 +385,7 @@ impl MySql {
     }
 
     async fn whole(&mut self, statement: &str) -> Result<Vec<Row>, DatabaseError> {
+        self.clear().await?;
         self.reader.rows(statement).await?.ok_or_else(|| self.reader.slow())
     }
 
@@ -420,16 +443,17 @@ async fn written(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
     Ok(reader.one(asked).await?.and_then(|row| row.into_iter().next().flatten()))
 }
 
-fn grouped(view: &View, by: &str, filter: &str) -> String {
-    grouped_from(&format!("{} t", view.quoted), view, by, filter)
+/// The sum of every part, of rows of the table or of some of it.
+fn summed(view: &View, from: &str, filter: &str) -> String {
+    let part = text::part(view);
+    grouped(from, &part, &text::drawn_hash(view, &part), filter)
 }
 
-fn grouped_from(from: &str, view: &View, by: &str, filter: &str) -> String {
+fn grouped(from: &str, by: &str, hash: &str, filter: &str) -> String {
     // Counted once more by itself, the hash would be computed once more.
     format!(
-        "select cast({by} as char), cast(count(*) as char), cast(sum(ifnull({}, {NO_HASH})) as char) \
+        "select cast({by} as char), cast(count(*) as char), cast(sum(ifnull({hash}, {NO_HASH})) as char) \
          from {from} where {filter} {}",
-        text::row_hash(view),
         // By its place: a column may have any name. One part needs no groups.
         if by.parse::<i64>().is_ok() { "having count(*) > 0" } else { "group by 1" },
     )

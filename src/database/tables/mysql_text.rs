@@ -76,6 +76,17 @@ fn or_empty(column: &Asked, value: &str) -> String {
     }
 }
 
+/// The same, of rows that are in part `of` and of a sample; 0 of the others.
+pub(super) fn drawn_hash(view: &View, of: &str) -> String {
+    match &view.drawn {
+        None => row_hash(view),
+        Some(parts) => {
+            let parts = super::postgres_text::list(parts);
+            format!("if({of} in ({parts}), {}, 0)", row_hash(view))
+        }
+    }
+}
+
 /// The hash of what names a row.
 fn name_hash(view: &View) -> String {
     let text = |by| joined(&view.naming(), by);

@@ -125,6 +125,8 @@ pub(in crate::database) struct View {
     pub(in crate::database) by: By,
     /// See [`Split`].
     pub(in crate::database) split: Split,
+    /// Parts whose rows are hashed, of a sample; of the others rows are counted.
+    pub(in crate::database) drawn: Option<Vec<i64>>,
 }
 
 impl View {
@@ -208,6 +210,7 @@ pub(super) fn views(
         key: key.clone(),
         by,
         split: Split::Hashed,
+        drawn: None,
     };
     let views = [
         view(source, pairs.iter().map(|pair| pair.0).collect()),

@@ -72,7 +72,7 @@ pub(super) async fn compare_until(
 ) -> (Result<Comparison, DatabaseError>, u64) {
     let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
     let depth = Depth { rows: 1000, keys: true };
-    let wanted = Wanted { tables: &tables, exclude: &[], depth, keep };
+    let wanted = Wanted { tables: &tables, exclude: &[], depth, keep, sample: None };
     let cancel = CancellationToken::new();
     let read = AtomicU64::new(0);
     let reached = |reached: Reached<'_>| {

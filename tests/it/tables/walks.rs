@@ -100,6 +100,7 @@ fn every_row_is_read_once_whatever_the_key() {
             exclude: &[],
             depth: Depth { rows: 20, keys: true },
             keep: None,
+            sample: None,
         };
         let cancel = CancellationToken::new();
         compare_servers(&mut source, &mut target, wanted, &cancel, &reached)
