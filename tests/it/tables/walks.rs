@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use migrate::database::{Depth, Reached, Side, Wanted, compare_servers};
+use migrate::database::{DatabaseError, Depth, Reached, Side, Wanted, compare_servers};
 use tokio_util::sync::CancellationToken;
 
 use super::changes::{self, CRAWL, PACE, mariadb};
@@ -128,4 +128,37 @@ fn every_row_is_read_once_whatever_the_key() {
         let lines = format!("{:?}", table.verdict);
         assert!(lines.contains("1 row differs") && lines.contains("different in v"), "{table:?}");
     }
+}
+
+#[test]
+fn a_walk_that_was_cut_off_goes_on_after_the_last_key_it_read() {
+    let Some(server) = Maria::start("walks cut off on MariaDB") else { return };
+    server.sql("crm", "create database twin default charset utf8mb4");
+    changes::filled(&server, &["crm", "twin"], &made(&KEYS[..1]));
+    let dir = tempfile::tempdir().expect("a folder");
+    let keep = dir.path().join("step.tables.json");
+    let until = async |rows| {
+        let side = async |database: &str| {
+            Side::mysql(&mariadb(&server.system(database), PASSWORD).await, CRAWL).await
+        };
+        let (source, target) =
+            (side("crm").await.expect("open"), side("twin").await.expect("open"));
+        changes::compare_until(source, target, &[], Some(&keep), rows).await
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (cut, _) = runtime.block_on(until(40_000));
+    assert!(matches!(cut, Err(DatabaseError::Cancelled)), "{cut:?}");
+    let kept: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&keep).expect("kept")).expect("JSON");
+    let after = |side: usize| kept["under_way"]["sides"][side]["after"][0].as_str();
+    let bytes = after(0).or(after(1)).expect("a key");
+    assert!(bytes.len() == 64 && bytes.chars().all(|it| it.is_ascii_hexdigit()), "{bytes}");
+    // What had been read is told at once: it is not read again.
+    let (cut, at_once) = runtime.block_on(until(1));
+    assert!(matches!(cut, Err(DatabaseError::Cancelled)) && at_once >= 40_000, "{at_once}");
+    // The rest of it is: nothing twice, and nothing left out.
+    let (compared, read) = runtime.block_on(until(u64::MAX));
+    let compared = compared.expect("compared");
+    assert!(compared.all_equal() && compared.rows() == 40_000, "{compared:?}");
+    assert_eq!(read, 80_000);
 }
