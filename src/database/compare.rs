@@ -28,6 +28,11 @@ pub struct Depth {
 pub enum TableVerdict {
     /// The same columns, the same number of rows, the same content.
     Equal,
+    /// The same columns and the same number of rows; the content of so many of them was compared, and is the same.
+    Sampled {
+        /// Rows that were compared by content.
+        rows: u64,
+    },
     /// In what they differ, one line each.
     Different(Vec<String>),
     /// At the source only.
@@ -66,6 +71,14 @@ impl Comparison {
         !self.tables.is_empty()
             && self.beside.is_empty()
             && self.tables.iter().all(|table| table.verdict == TableVerdict::Equal)
+    }
+
+    /// The same, where of a table a sample was compared. It opens no gate.
+    pub fn nothing_differs(&self) -> bool {
+        let alike = |it: &TableComparison| {
+            matches!(it.verdict, TableVerdict::Equal | TableVerdict::Sampled { .. })
+        };
+        !self.tables.is_empty() && self.beside.is_empty() && self.tables.iter().all(alike)
     }
 
     /// Rows at the source.

@@ -17,7 +17,7 @@ pub mod wall;
 
 pub use compare::{Comparison, Depth, TableComparison, TableVerdict, compare};
 pub use sqlite::{Database, SchemaObject};
-pub use tables::{Pace, Reached, Side, Wanted, compare_servers};
+pub use tables::{Limits, Pace, Reached, Sample, Side, Told, Wanted, Watch, compare_servers};
 pub use trace::{Distance, Trace};
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `verify.tables`: compares two databases by schema, row counts and content. Only all-equal opens what comes after it.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::database::{
-    self, Comparison, Database, DatabaseError, Depth, Pace, Reached, Side, TableComparison,
-    TableVerdict, Wanted, mysql, postgres,
+    self, Comparison, Database, DatabaseError, Depth, Limits, Pace, Reached, Sample, Side, TableComparison,
+    TableVerdict, Told, Wanted, Watch, mysql, postgres,
 };
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, RecordedEffect, Repeat, Undo, Verdict};
@@ -37,9 +37,27 @@ pub struct With {
     /// Show primary keys of differing rows; `false` shows a digest of each, for keys that are personal.
     #[serde(default = "yes")]
     pub show_keys: bool,
+    /// Compare the content of a sample only, of so many percent of each table, for a rehearsal or where time is short. Every row
+    /// is counted all the same. A table compared so is sampled and never equal, and the step is no proof before a traffic switch
+    /// (CAF002).
+    #[schemars(with = "Option<u8>", range(min = 1, max = 99))]
+    pub sample_percent: Option<Percent>,
     /// How hard servers may be driven.
     #[serde(default)]
     pub load: Load,
+}
+
+/// A part of a whole that is neither nothing nor all of it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "u8")]
+pub struct Percent(u8);
+
+impl TryFrom<u8> for Percent {
+    type Error = &'static str;
+
+    fn try_from(number: u8) -> Result<Self, Self::Error> {
+        (1..=99).contains(&number).then_some(Self(number)).ok_or("expected 1 to 99 percent; leave it out to compare all")
+    }
 }
 
 /// How hard servers may be driven.
@@ -52,11 +70,35 @@ pub struct Load {
     pub statement_limit: Span,
     /// Rest after each statement, in percent of the time it took. Default 0.
     pub rest_percent: u16,
+    /// Wait while more sessions of others than these carry out a statement on a server. Default: never.
+    pub max_running: Option<u64>,
+    /// Wait while a follower of a PostgreSQL server is more bytes of log behind it. Default: never.
+    pub max_lag_bytes: Option<u64>,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { statement: Span::seconds(1), statement_limit: Span::seconds(60), rest_percent: 0 }
+        Self {
+            statement: Span::seconds(1),
+            statement_limit: Span::seconds(60),
+            rest_percent: 0,
+            max_running: None,
+            max_lag_bytes: None,
+        }
+    }
+}
+
+impl Load {
+    fn pace(&self) -> Pace {
+        Pace {
+            aim: self.statement.duration(),
+            limit: self.statement_limit.duration(),
+            rest: f64::from(self.rest_percent) / 100.0,
+        }
+    }
+
+    const fn limits(&self) -> Limits {
+        Limits { running: self.max_running, lag_bytes: self.max_lag_bytes }
     }
 }
 
@@ -66,7 +108,7 @@ const fn yes() -> bool {
 
 const DOCS: &str = "\
 Compares every row of every table, each side in one read-only snapshot, by hashes that do not depend on the order of rows. Each \
-table is equal, different, missing (at the target), extra (at the target) or not compared. Columns, their types, nullability and \
+table is equal, different, missing (at the target), extra (at the target), not compared or sampled. Columns, their types, nullability and \
 defaults, and the primary key are compared too; on servers also indexes and constraints.\n\n\
 The step succeeds only if every table is equal. Otherwise it fails as a mismatch (exit 7) and names up to 20 rows a table by \
 primary key, with the columns that differ; other values are never shown. Rows of a table without a primary key are counted as \
@@ -76,8 +118,8 @@ the key and digests, are read. Between two servers of one major version and enco
 hashes, else 60 bits of MD5 over the values as text. Both tell `-0` from `0`, `1.0` from `1.00` and `1 mon` from \
 `30 days`. They are proof against accidents and not against malice. Rows hidden by row-level security are an error; tables of \
 which a partition is a foreign table are not compared.\n\n\
-On MariaDB and MySQL likewise, range by range of an integer key, else the table by one statement. Between two MariaDB servers \
-from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
+On MariaDB and MySQL likewise, range by range of the primary key; a table without one, or with one over floating-point numbers or \
+the beginnings of texts, by one statement. Between two MariaDB servers from 10.8 on the hash is the product of two 32-bit checksums of different polynomials over the row, else 60 bits of MD5. Tables \
 of an engine without snapshots are not compared. A user that may read single tables only is not told of others: then not \
 everything is compared.\n\n\
 Where all tables of two PostgreSQL databases are compared, so are extensions (the target may have more), enums and domains, and \
@@ -86,6 +128,14 @@ From MariaDB or MySQL to PostgreSQL, or back, rows are compared by one text that
 `boolean`), `decimal`, text, bytes, dates, times and time stamps (in UTC); 1.0 is 1.00 there, and blanks at the end of `char` do \
 not count (PostgreSQL from 13). Binary floating-point numbers, `jsonb` and what only one engine has are not compared, and then neither is the table. \
 Types, defaults, indexes and constraints are not compared between engines.\n\n\
+With `sample_percent` every row is counted, and so many percent of the key ranges of each table (or of the parts of a hash of the \
+key) are compared by content; which ones, the id of the run decides, so that a resume compares the same. If nothing differs the \
+tables are *sampled*, with the rows compared so: the step succeeds, its evidence does not hold, and it is no verification before a \
+traffic switch. What differs, differs.\n\n\
+`load` says how hard servers may be driven: how long a statement should take and may take, a rest after each, and limits above \
+which the comparison waits between two statements and says why: `max_running`, sessions of others that carry out a statement \
+(on MariaDB and MySQL `Threads_running`), and on PostgreSQL `max_lag_bytes`, log that a follower has not applied. What the user is \
+not told is above the limit. It waits as long as it takes, or until the `timeout` of the step.\n\n\
 What was read is kept beside the journal every few seconds. A comparison that was cut off goes on from there if both servers \
 prove that nothing was written to them since (PostgreSQL by its transaction ids; MariaDB by the log of InnoDB), whatever \
 database it was written to, and that they were not restarted; else it begins again. MySQL always begins again.\n\n\
@@ -113,7 +163,9 @@ pub const KIND: Kind = Kind {
 
 fn describe(with: &Value) -> Vec<String> {
     let text = |key: &str| with[key].as_str().unwrap_or("?").to_owned();
-    vec![format!("tables of {} = {}", text("source"), text("target"))]
+    let sample = &with["sample_percent"];
+    let sample = if sample.is_null() { String::new() } else { format!(", a sample of {sample} %") };
+    vec![format!("tables of {} = {}{sample}", text("source"), text("target"))]
 }
 
 impl With {
@@ -139,6 +191,10 @@ impl With {
     }
 
     async fn compare_files(&self, cx: &StepCx) -> Result<Comparison, DatabaseError> {
+        if self.sample_percent.is_some() {
+            let why = "files are compared whole; leave `sample_percent` out";
+            return Err(DatabaseError::System(why.to_owned()));
+        }
         let open = |name| Database::of(name, cx.world.plan.systems.get(name), |path| cx.path(path));
         let mut source = open(self.source.as_str()).await?;
         let mut target = open(self.target.as_str()).await?;
@@ -158,27 +214,23 @@ impl With {
         cx: &StepCx,
         keep: Option<&Path>,
     ) -> Result<Comparison, DatabaseError> {
-        let pace = Pace {
-            aim: self.load.statement.duration(),
-            limit: self.load.statement_limit.duration(),
-            rest: f64::from(self.load.rest_percent) / 100.0,
-        };
-        let open = async |name: &str| {
-            if postgres::Server::is(cx.world.plan.systems.get(name)) {
-                Side::postgres(&cx.postgres(name).await?, pace).await
-            } else {
-                Side::mysql(&cx.mysql(name).await?, pace).await
-            }
-        };
-        let (mut source, mut target) = (open(&self.source).await?, open(&self.target).await?);
+        let (mut source, mut target) =
+            (self.side(cx, &self.source).await?, self.side(cx, &self.target).await?);
         let watch = Mutex::new(Rate::begin());
         let progress = cx.progress.clone();
         let reached = |reached: Reached<'_>| {
             let (text, done) = watch.lock().unwrap_or_else(PoisonError::into_inner).told(&reached);
             progress.amount(text, done, reached.of.max(done), "rows of both sides");
         };
-        let wanted =
-            Wanted { tables: &self.tables, exclude: &self.exclude, depth: self.depth(), keep };
+        let seed = format!("{} {}", cx.world.run, cx.step.id);
+        let sample = self.sample_percent.map(|Percent(percent)| Sample { percent, seed });
+        let wanted = Wanted {
+            tables: &self.tables,
+            exclude: &self.exclude,
+            depth: self.depth(),
+            keep,
+            sample: sample.as_ref(),
+        };
         let found =
             database::compare_servers(&mut source, &mut target, wanted, &cx.cancel, &reached)
                 .await?;
@@ -187,13 +239,33 @@ impl With {
         Ok(found)
     }
 
+    async fn side(&self, cx: &StepCx, name: &str) -> Result<Side, DatabaseError> {
+        let (pace, limits) = (self.load.pace(), self.load.limits());
+        let progress = cx.progress.clone();
+        let told: Told = Arc::new(move |why: &str| progress.say(why));
+        if postgres::Server::is(cx.world.plan.systems.get(name)) {
+            let server = cx.postgres(name).await?;
+            let side = Side::postgres(&server, pace).await?;
+            if limits.is_none() {
+                return Ok(side);
+            }
+            return Ok(side.watched(Watch::postgres(&server, limits, told).await?));
+        }
+        let server = cx.mysql(name).await?;
+        let side = Side::mysql(&server, pace).await?;
+        if limits.is_none() {
+            return Ok(side);
+        }
+        Ok(side.watched(Watch::mysql(&server, limits, told).await?))
+    }
+
     fn mismatch(&self, found: &Comparison) -> StepError {
         let not_equal: Vec<_> =
-            found.tables.iter().filter(|table| table.verdict != TableVerdict::Equal).collect();
+            found.tables.iter().filter(|table| !alike(table)).collect();
         let known = if found.tables.is_empty() {
             "neither side has a table; nothing was compared".to_owned()
         } else if not_equal.is_empty() {
-            format!("the tables are equal, and {} beside them is not", found.beside.len())
+            format!("no table differs, and {} beside them is not", found.beside.len())
         } else {
             format!("{} of {} tables are not equal", not_equal.len(), found.tables.len())
         };
@@ -235,11 +307,22 @@ fn left(rows: u64, of: u64, took: Duration) -> Option<(u64, Duration)> {
     (rate > 0).then(|| (rate, Duration::from_secs(of.saturating_sub(rows).div_ceil(rate))))
 }
 
+/// Nothing in which the two differ was found.
+fn alike(table: &TableComparison) -> bool {
+    matches!(table.verdict, TableVerdict::Equal | TableVerdict::Sampled { .. })
+}
+
+/// Rows of a sample, and of how many it is one.
+fn sampled(rows: u64, table: &TableComparison) -> String {
+    format!("content of {rows} of {} rows compared", table.rows.0)
+}
+
 /// A table that is not equal, in one text.
 fn told(table: &TableComparison) -> String {
     let (source, target) = table.rows;
     let how = match &table.verdict {
         TableVerdict::Equal => "equal".to_owned(),
+        TableVerdict::Sampled { rows } => format!("sampled: {}", sampled(*rows, table)),
         TableVerdict::Different(lines) => format!("different: {}", lines.join("; ")),
         TableVerdict::Missing => "missing at the target".to_owned(),
         TableVerdict::Extra => "extra at the target".to_owned(),
@@ -253,6 +336,7 @@ fn evidence(table: &TableComparison) -> Evidence {
         TableVerdict::Equal => {
             ("equal", format!("{} rows, hash {}", table.rows.0, &table.hash[..16]))
         }
+        TableVerdict::Sampled { rows } => ("sampled", sampled(*rows, table)),
         TableVerdict::NotCompared(why) => ("not compared", why.clone()),
         TableVerdict::Missing => ("missing", format!("{} rows at the source", table.rows.0)),
         TableVerdict::Extra => ("extra", format!("{} rows at the target", table.rows.1)),
@@ -297,7 +381,12 @@ impl Step for With {
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
         let keep = cx.world.progress_dir.join(format!("{}.tables.json", cx.step.id));
         let found = self.compare(cx, Some(&keep)).await?;
-        if !found.all_equal() {
+        // A sample is a reading: what it can not show does not fail the step, and does not hold either.
+        let passed = match self.sample_percent {
+            None => found.all_equal(),
+            Some(_) => found.nothing_differs(),
+        };
+        if !passed {
             return Err(self.mismatch(&found));
         }
         let outputs = [
@@ -367,6 +456,29 @@ mod tests {
             error.causes[0].ends_with("1 row differs; row id = 7 different in total"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_sample_does_not_hold_and_is_not_taken_of_files() {
+        let table = TableComparison {
+            table: "orders".to_owned(),
+            rows: (9, 9),
+            hash: "0".repeat(32),
+            verdict: TableVerdict::Sampled { rows: 4 },
+        };
+        let told = evidence(&table);
+        assert_eq!((told.verdict.as_str(), told.holds), ("sampled", false));
+        assert_eq!(told.detail, "content of 4 of 9 rows compared");
+        let found = Comparison { tables: vec![table], beside: Vec::new() };
+        assert!(found.nothing_differs() && !found.all_equal());
+        let systems = json!({ "a": { "sqlite": "a.db" }, "b": { "sqlite": "b.db" } });
+        let with = json!({ "source": "a", "target": "b", "sample_percent": 5 });
+        let error = Bench::new("verify.tables", &with, &systems).perform().await;
+        assert!(error.expect_err("files").to_string().contains("files are compared whole"));
+        for percent in [0, 100] {
+            let with = json!({ "source": "a", "target": "b", "sample_percent": percent });
+            assert!(serde_json::from_value::<With>(with).is_err(), "{percent}");
+        }
     }
 
     #[test]

@@ -3,6 +3,9 @@
 
 mod across;
 mod changes;
+mod load;
 mod mariadb;
 mod oracle;
 mod postgres;
+mod samples;
+mod walks;

@@ -13,16 +13,39 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::super::compare::{TableComparison, TableVerdict};
 use super::sums::Sums;
 
 /// How long what was read may go unkept.
 const EVERY: Duration = Duration::from_secs(3);
 
-/// A table that is equal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A table that is equal, or as far as a sample of it tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct EqualTable {
-    pub(super) rows: u64,
-    pub(super) hash: String,
+    rows: u64,
+    hash: String,
+    /// Rows of the sample.
+    #[serde(default)]
+    sampled: Option<u64>,
+}
+
+impl EqualTable {
+    /// None where something differs, or was not compared.
+    pub(super) fn of(compared: &TableComparison) -> Option<Self> {
+        let sampled = match compared.verdict {
+            TableVerdict::Equal => None,
+            TableVerdict::Sampled { rows } => Some(rows),
+            _ => return None,
+        };
+        Some(Self { rows: compared.rows.0, hash: compared.hash.clone(), sampled })
+    }
+
+    /// What came out for it.
+    pub(super) fn told(self, table: String) -> TableComparison {
+        let sampled = |rows| TableVerdict::Sampled { rows };
+        let verdict = self.sampled.map_or(TableVerdict::Equal, sampled);
+        TableComparison { table, rows: (self.rows, self.rows), hash: self.hash, verdict }
+    }
 }
 
 /// How far one side of a table has been read.
@@ -32,6 +55,9 @@ pub(in crate::database) struct Partial {
     pub(in crate::database) relation: usize,
     /// The page, or the key, that is next.
     pub(in crate::database) next: Option<i64>,
+    /// The key of the last row that was read, where keys are no integers.
+    #[serde(default)]
+    pub(in crate::database) after: Vec<String>,
     /// What was read before it.
     pub(in crate::database) sums: Sums,
 }
@@ -163,11 +189,12 @@ mod tests {
         let partial = Partial {
             relation: 1,
             next: Some(-7),
+            after: vec!["E9".to_owned()],
             sums: Sums::from([(-3, Sum { rows: 2, hash: i128::MIN })]),
         };
         let first = Kept::open(Some(&file), marks("a"));
         assert_eq!(first.under_way("t", "view"), <[Partial; 2]>::default());
-        first.is_equal("s", EqualTable { rows: 3, hash: "f".to_owned() });
+        first.is_equal("s", EqualTable { rows: 3, ..EqualTable::default() });
         let _ = first.under_way("t", "view");
         first.state.lock().expect("no panic").1 = None;
         first.reached(1, &partial);
@@ -184,7 +211,7 @@ mod tests {
         }
         second.end();
         assert!(!file.exists());
-        Kept::default().is_equal("s", EqualTable { rows: 1, hash: String::new() });
+        Kept::default().is_equal("s", EqualTable::default());
     }
 
     #[test]

@@ -103,6 +103,7 @@ mod tests {
             canon: None,
             nullable: false,
             same: true,
+            brief: false,
         };
         View {
             quoted: "t".to_owned(),
@@ -115,6 +116,7 @@ mod tests {
             key: key.to_vec(),
             by: By::Text,
             split: Split::Hashed,
+            drawn: None,
         }
     }
 

@@ -10,22 +10,28 @@
 mod beside;
 mod canon;
 mod kept;
+mod load;
 mod located;
 mod mysql;
 mod mysql_text;
+mod mysql_walk;
 mod pace;
 mod postgres;
 mod postgres_text;
+mod sample;
 mod shape;
 mod sums;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use futures::future::try_join;
 use tokio_util::sync::CancellationToken;
 
+pub use load::{Limits, Told, Watch};
 pub use pace::Pace;
+pub use sample::Sample;
 
 use self::beside::Beside;
 use self::kept::{EqualTable, Kept, Partial};
@@ -109,6 +115,16 @@ impl Side {
     /// The same on a MariaDB or MySQL server.
     pub async fn mysql(server: &MySqlServer, pace: Pace) -> Result<Self, DatabaseError> {
         Ok(Self(Reading::MySql(MySql::open(server, pace).await?)))
+    }
+
+    /// The same, that leaves the server alone while it is above the limits of the watch.
+    #[must_use]
+    pub fn watched(mut self, watch: Watch) -> Self {
+        match &mut self.0 {
+            Reading::Postgres(side) => side.watch = Some(watch),
+            Reading::MySql(side) => side.watch = Some(watch),
+        }
+        self
     }
 
     /// Ends the session in order.
@@ -238,6 +254,8 @@ pub struct Wanted<'a> {
     pub depth: Depth,
     /// Where it is kept what has been read, for a comparison that goes on with it.
     pub keep: Option<&'a Path>,
+    /// Of how much the content is compared, where that is not all.
+    pub sample: Option<&'a Sample>,
 }
 
 /// Compares two servers. `reached` is told of every table that is begun and of every range that was read.
@@ -248,12 +266,14 @@ pub async fn compare_servers(
     cancel: &CancellationToken,
     reached: &(dyn Fn(Reached<'_>) + Sync),
 ) -> Result<Comparison, DatabaseError> {
-    let Wanted { tables, exclude, depth, keep } = wanted;
+    let Wanted { tables, exclude, keep, sample, .. } = wanted;
     if source.identity() == target.identity() {
         let why = "source and target are one and the same database";
         return Err(DatabaseError::System(why.to_owned()));
     }
-    let kept = Kept::open(keep, [source.mark(), target.mark()]);
+    let sampled = sample.map(Sample::mark).unwrap_or_default();
+    let marks = [source.mark(), target.mark()].map(|mark| mark.map(|mark| mark + &sampled));
+    let kept = Kept::open(keep, marks);
     let mut names: BTreeSet<String> = tables.iter().cloned().collect();
     let mut comparison = Comparison::default();
     if names.is_empty() {
@@ -268,22 +288,18 @@ pub async fn compare_servers(
         }
     }
     for table in names.into_iter().filter(|table| !exclude.contains(table)) {
-        if let Some(EqualTable { rows, hash }) = kept.equal(&table) {
-            let verdict = TableVerdict::Equal;
-            comparison.tables.push(TableComparison { table, rows: (rows, rows), hash, verdict });
+        if let Some(before) = kept.equal(&table) {
+            comparison.tables.push(before.told(table));
             continue;
         }
-        let compared = one(source, target, &table, depth, &kept, reached);
+        let compared = one(source, target, &table, wanted, &kept, reached);
         let compared = tokio::select! {
             compared = compared => compared,
             () = cancel.cancelled() => Err(DatabaseError::Cancelled),
         };
         let compared = compared.inspect_err(|_| kept.write(true))?;
-        if compared.verdict == TableVerdict::Equal {
-            kept.is_equal(
-                &table,
-                EqualTable { rows: compared.rows.0, hash: compared.hash.clone() },
-            );
+        if let Some(equal) = EqualTable::of(&compared) {
+            kept.is_equal(&table, equal);
         }
         comparison.tables.push(compared);
     }
@@ -295,7 +311,7 @@ async fn one(
     source: &mut Side,
     target: &mut Side,
     table: &str,
-    depth: Depth,
+    wanted: Wanted<'_>,
     kept: &Kept,
     reached: &(dyn Fn(Reached<'_>) + Sync),
 ) -> Result<TableComparison, DatabaseError> {
@@ -327,7 +343,11 @@ async fn one(
             return Ok(without_rows(table, TableVerdict::Different(lines)));
         }
     };
-    divide(source, target, &mut views, of).await?;
+    let parts = divide(source, target, &mut views, of).await?;
+    let drawn = wanted.sample.map(|sample| sample.draw(table, parts));
+    for view in &mut views {
+        view.drawn.clone_from(&drawn);
+    }
     let [left, right] = &views;
     let [here_before, there_before] = kept.under_way(table, &format!("{views:?}"));
     seen([&here_before, &there_before].map(|it| sums::total(&it.sums).rows).iter().sum());
@@ -338,14 +358,18 @@ async fn one(
         target.sums(right, there_before, &seen, &of_target),
     )
     .await;
-    let (left_sums, right_sums) = match summed {
+    let (mut left_sums, mut right_sums) = match summed {
         // Something about the table itself, not about its server.
         Err(DatabaseError::System(why)) => return Ok(without_rows(table, not_compared(&why))),
         summed => summed?,
     };
+    let sampled = drawn.map(|drawn| {
+        sample::only(&drawn, &mut right_sums);
+        sample::only(&drawn, &mut left_sums)
+    });
     let parts = sums::differing(&left_sums, &right_sums);
     if !parts.is_empty() {
-        match located(source, target, &views, &parts, depth).await {
+        match located(source, target, &views, &parts, wanted.depth).await {
             Ok(found) => lines.extend(found),
             // That they differ is known, whatever becomes of the search.
             Err(error @ DatabaseError::Silent { .. }) => {
@@ -360,14 +384,14 @@ async fn one(
         rows: (totals[0].rows, totals[1].rows),
         // What differs most comes first: the start is what is shown.
         hash: format!("{:032x}", totals[0].hash.rotate_left(64)),
-        verdict: verdict(lines, &left_out),
+        verdict: verdict(lines, &left_out, sampled),
     })
 }
 
-fn verdict(lines: Vec<String>, left_out: &[String]) -> TableVerdict {
+fn verdict(lines: Vec<String>, left_out: &[String], sampled: Option<u64>) -> TableVerdict {
     let columns = || format!("columns that have no text on both engines: {}", left_out.join(", "));
     match (lines.is_empty(), left_out.is_empty()) {
-        (true, true) => TableVerdict::Equal,
+        (true, true) => sampled.map_or(TableVerdict::Equal, |rows| TableVerdict::Sampled { rows }),
         (true, false) => TableVerdict::NotCompared(format!("all but {}", columns())),
         (false, true) => TableVerdict::Different(lines),
         (false, false) => {
@@ -399,24 +423,26 @@ async fn on_one_side(
     Ok(TableComparison { rows, ..without_rows(table, verdict) })
 }
 
-/// Divides the table into ranges where its key begins with an integer on both sides.
+/// Divides the table into ranges where its key begins with an integer on both sides. The parts there are.
 async fn divide(
     source: &mut Side,
     target: &mut Side,
     views: &mut [View; 2],
     rows: u64,
-) -> Result<(), DatabaseError> {
+) -> Result<RangeInclusive<i64>, DatabaseError> {
+    let hashed = 0..=sums::PARTS - 1;
     let first = |view: &View| view.key.first().map(|&at| view.columns[at].clone());
-    let (Some(here), Some(there)) = (first(&views[0]), first(&views[1])) else { return Ok(()) };
+    let (Some(here), Some(there)) = (first(&views[0]), first(&views[1])) else { return Ok(hashed) };
     if ![here.form, there.form].iter().all(|form| matches!(form, Form::Int4 | Form::Int8)) {
-        return Ok(());
+        return Ok(hashed);
     }
     let (left, right) =
         try_join(source.ends(&views[0], &here.name), target.ends(&views[1], &here.name)).await?;
+    let (split, parts) = Split::ranges(&here.name, [left, right], rows);
     for view in views {
-        view.split = Split::ranges(&here.name, [left, right], rows);
+        view.split = split.clone();
     }
-    Ok(())
+    Ok(parts)
 }
 
 /// The rows of differing parts that differ, one line each, after a line that counts them.

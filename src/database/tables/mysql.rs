@@ -1,24 +1,33 @@
 //! One side on MariaDB or MySQL: one session, one snapshot, one statement at a time.
 //!
-//! Rows lie in the order of the primary key, so a table with an integer key is read range by range. A statement that takes too
-//! long is asked again for fewer keys, in the same snapshot. Other tables are read by one statement.
+//! Rows lie in the order of the primary key, so a table with an integer key is read range by range, and one with another key so
+//! many rows at a time. A statement that takes too long is asked again for fewer of them, in the same snapshot. A table without a
+//! primary key is read by one statement: no index could divide it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::canon::Canon;
 use super::kept::Partial;
+use super::load::Watch;
 use super::located::RowMark;
 use super::mysql_text as text;
+use super::mysql_walk::{self as walk, Walk};
 use super::pace::Pace;
 use super::shape::{ColumnShape, Form, Relation, Shape, View};
 use super::sums::{Split, Sum, Sums};
 use super::{Engine, Keep, Seen};
 use crate::database::DatabaseError;
-use crate::database::mysql::{Product, Reader, Row, Server, quoted};
+use crate::database::mysql::{Product, Reader, Row, Server, literal, quoted};
 
 /// What a statement may take at least that can not be asked for less.
 const UNDIVIDED: Duration = Duration::from_secs(30);
+
+/// Characters, or bytes, of what is a brief text.
+const BRIEF: u64 = 255;
+
+/// Fewer rows at a time save nothing, unless a statement would take too long.
+const FEW: u64 = 256;
 
 /// Stands in a sum for a row without a hash: more than all hashes of five thousand million rows.
 const NO_HASH: i128 = 100_000_000_000_000_000_000_000_000_000;
@@ -38,6 +47,9 @@ pub(super) struct MySql {
     tables: Vec<String>,
     pace: Pace,
     keys_at_once: u64,
+    rows_at_once: u64,
+    /// What tells when the server is to be left alone.
+    pub(super) watch: Option<Watch>,
 }
 
 impl MySql {
@@ -55,7 +67,18 @@ impl MySql {
         let sees_all = reader.one(SEES_ALL).await?.is_some();
         let engine = Engine::MySql(reader.product());
         let tables = names.into_iter().flatten().flatten().collect();
-        Ok(Self { reader, engine, mark, identity, sees_all, tables, pace, keys_at_once: u64::MAX })
+        Ok(Self {
+            reader,
+            engine,
+            mark,
+            identity,
+            sees_all,
+            tables,
+            pace,
+            keys_at_once: u64::MAX,
+            rows_at_once: 16_384,
+            watch: None,
+        })
     }
 
     pub(super) fn tables(&self) -> Vec<String> {
@@ -63,7 +86,18 @@ impl MySql {
     }
 
     pub(super) async fn close(self) {
+        if let Some(watch) = self.watch {
+            watch.close().await;
+        }
         self.reader.close().await;
+    }
+
+    /// Returns once the server may be asked for more.
+    async fn clear(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.watch {
+            Some(watch) => watch.clear().await,
+            None => Ok(()),
+        }
     }
 
     pub(super) async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
@@ -171,28 +205,91 @@ impl MySql {
         if partial.relation > 0 {
             return Ok(partial.sums);
         }
-        let Split::Ranges { column, shift } = &view.split else {
-            let rows = self.whole(&grouped(view, &text::part(view), "true")).await?;
-            self.merge(&mut partial.sums, rows)?;
-            seen(partial.sums.values().map(|sum| sum.rows).sum());
-            partial.relation = 1;
-            keep(&partial);
-            return Ok(partial.sums);
-        };
-        let Some((least, greatest)) = self.ends(view, column).await? else {
-            return Ok(partial.sums);
-        };
-        let least = partial.next.map_or(least, |next| next.max(least));
-        self.reader.limit(self.pace.limit).await?;
-        for part in (least >> shift)..=(greatest >> shift) {
-            let (low, high) = Split::ends(part, *shift);
-            let range = (low.max(least), high.min(greatest));
-            self.range(view, column, (part, range), &mut partial, seen, keep).await?;
+        match &view.split {
+            Split::Ranges { column, shift } => {
+                let Some((least, greatest)) = self.ends(view, column).await? else {
+                    return Ok(partial.sums);
+                };
+                let least = partial.next.map_or(least, |next| next.max(least));
+                self.reader.limit(self.pace.limit).await?;
+                for part in (least >> shift)..=(greatest >> shift) {
+                    let (low, high) = Split::ends(part, *shift);
+                    let range = (low.max(least), high.min(greatest));
+                    self.range(view, column, (part, range), &mut partial, seen, keep).await?;
+                }
+            }
+            Split::Hashed => {
+                if let Some(order) = self.order(view).await? {
+                    self.reader.limit(self.pace.limit).await?;
+                    self.walk(view, &order, &mut partial, seen, keep).await?;
+                } else {
+                    let asked = summed(view, &format!("{} t", view.quoted), "true");
+                    let rows = self.whole(&asked).await?;
+                    seen(self.merge(&mut partial.sums, rows)?);
+                }
+            }
         }
         self.reader.limit(self.pace.limit.max(UNDIVIDED)).await?;
         partial.relation = 1;
         keep(&partial);
         Ok(partial.sums)
+    }
+
+    /// The order in which the table can be read piece by piece, if there is one.
+    async fn order(&mut self, view: &View) -> Result<Option<Walk>, DatabaseError> {
+        let named = |table: &&String| quoted(table) == view.quoted;
+        let Some(asked) = self.tables.iter().find(named).map(|it| walk::columns_of_key(it)) else {
+            return Ok(None);
+        };
+        let columns = self.whole(&asked).await?;
+        let columns = columns.into_iter().map(|row| self.texts(row));
+        Ok(Walk::along(columns.collect::<Result<_, _>>()?))
+    }
+
+    /// Reads so many rows at a time in the order of the key, after those that were read before.
+    async fn walk(
+        &mut self,
+        view: &View,
+        order: &Walk,
+        partial: &mut Partial,
+        seen: Seen<'_>,
+        keep: Keep<'_>,
+    ) -> Result<(), DatabaseError> {
+        loop {
+            self.clear().await?;
+            let began = Instant::now();
+            let Some((rows, to)) = self.piece(view, order, &partial.after).await? else {
+                if self.rows_at_once == 1 {
+                    return Err(self.reader.slow());
+                }
+                self.rows_at_once = (self.rows_at_once / 4).max(1);
+                continue;
+            };
+            let took = began.elapsed();
+            seen(self.merge(&mut partial.sums, rows)?);
+            let Some(to) = to else { return Ok(()) };
+            partial.after = to;
+            keep(partial);
+            let next = self.pace.next(self.rows_at_once, took);
+            self.rows_at_once = next.max(self.rows_at_once.min(FEW));
+            self.pace.rest(took).await;
+        }
+    }
+
+    /// The sums of the next rows and the key of the last of them, none where no more follow; none where it took too long.
+    async fn piece(
+        &mut self,
+        view: &View,
+        order: &Walk,
+        after: &[String],
+    ) -> Result<Option<(Vec<Row>, Option<Vec<String>>)>, DatabaseError> {
+        let bound = order.bound(&view.quoted, after, self.rows_at_once);
+        let Some(bound) = self.reader.rows(&bound).await? else { return Ok(None) };
+        let to = bound.into_iter().next().map(|row| row.into_iter().map(Option::unwrap_or_default));
+        let to = to.map(Iterator::collect::<Vec<_>>);
+        let filter = order.between(after, to.as_deref());
+        let asked = summed(view, &walk::from(&view.quoted), &filter);
+        Ok(self.reader.rows(&asked).await?.map(|rows| (rows, to)))
     }
 
     /// Adds the rows of a part whose keys lie in a range, by as many statements as it takes.
@@ -208,7 +305,10 @@ impl MySql {
         let mut next = (low <= high).then_some(low);
         while let Some(from) = next {
             let to = high.min(from.saturating_add_unsigned(self.keys_at_once - 1));
-            let asked = grouped(view, &part.to_string(), &text::between(column, from, to));
+            let hash = text::drawn_hash(view, &part.to_string());
+            let table = format!("{} t", view.quoted);
+            let asked = grouped(&table, &part.to_string(), &hash, &text::between(column, from, to));
+            self.clear().await?;
             let began = Instant::now();
             let Some(rows) = self.reader.rows(&asked).await? else {
                 if self.keys_at_once == 1 {
@@ -219,9 +319,7 @@ impl MySql {
                 continue;
             };
             let took = began.elapsed();
-            let before = partial.sums.get(&part).map_or(0, |sum| sum.rows);
-            self.merge(&mut partial.sums, rows)?;
-            seen(partial.sums.get(&part).map_or(0, |sum| sum.rows) - before);
+            seen(self.merge(&mut partial.sums, rows)?);
             next = (to < high).then(|| to + 1);
             partial.next = Some(to.saturating_add(1));
             keep(partial);
@@ -237,7 +335,9 @@ impl MySql {
         view: &View,
         parts: &[i64],
     ) -> Result<Sums, DatabaseError> {
-        let asked = grouped(view, &text::cell(view), &text::is_in(view, parts));
+        let from = format!("{} t", view.quoted);
+        let (hash, filter) = (text::row_hash(view), text::is_in(view, parts));
+        let asked = grouped(&from, &text::cell(view), &hash, &filter);
         let rows = self.whole(&asked).await?;
         let mut sums = Sums::new();
         self.merge(&mut sums, rows)?;
@@ -285,10 +385,13 @@ impl MySql {
     }
 
     async fn whole(&mut self, statement: &str) -> Result<Vec<Row>, DatabaseError> {
+        self.clear().await?;
         self.reader.rows(statement).await?.ok_or_else(|| self.reader.slow())
     }
 
-    fn merge(&self, sums: &mut Sums, rows: Vec<Row>) -> Result<(), DatabaseError> {
+    /// Adds sums to others; how many rows they are of.
+    fn merge(&self, sums: &mut Sums, rows: Vec<Row>) -> Result<u64, DatabaseError> {
+        let mut read = 0;
         for row in rows {
             let [part, rows, hash] = self.texts(row)?;
             let (part, rows) = (part.parse().ok(), rows.parse().ok());
@@ -300,8 +403,9 @@ impl MySql {
                 return Err(DatabaseError::System(why.to_owned()));
             }
             sums.entry(part).or_default().add(Sum { rows, hash });
+            read += rows;
         }
-        Ok(())
+        Ok(read)
     }
 
     /// So many texts; empty for NULL.
@@ -339,21 +443,20 @@ async fn written(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
     Ok(reader.one(asked).await?.and_then(|row| row.into_iter().next().flatten()))
 }
 
-fn grouped(view: &View, by: &str, filter: &str) -> String {
+/// The sum of every part, of rows of the table or of some of it.
+fn summed(view: &View, from: &str, filter: &str) -> String {
+    let part = text::part(view);
+    grouped(from, &part, &text::drawn_hash(view, &part), filter)
+}
+
+fn grouped(from: &str, by: &str, hash: &str, filter: &str) -> String {
     // Counted once more by itself, the hash would be computed once more.
     format!(
-        "select cast({by} as char), cast(count(*) as char), cast(sum(ifnull({}, {NO_HASH})) as char) \
-         from {} t where {filter} {}",
-        text::row_hash(view),
-        view.quoted,
+        "select cast({by} as char), cast(count(*) as char), cast(sum(ifnull({hash}, {NO_HASH})) as char) \
+         from {from} where {filter} {}",
         // By its place: a column may have any name. One part needs no groups.
         if by.parse::<i64>().is_ok() { "having count(*) > 0" } else { "group by 1" },
     )
-}
-
-/// A text, as it stands in a statement of these sessions: their SQL mode has escapes.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
 fn column([name, kind, nullable, declared]: [String; 4]) -> ColumnShape {
@@ -374,7 +477,16 @@ fn column([name, kind, nullable, declared]: [String; 4]) -> ColumnShape {
         _ => Form::Converted,
     };
     let canon = Canon::of_mysql(&kind);
-    ColumnShape { name, declared, not_null: nullable == "NO", form, canon }
+    let brief =
+        matches!(form, Form::Choice) || length(&kind, &declared).is_some_and(|it| it <= BRIEF);
+    ColumnShape { name, declared, not_null: nullable == "NO", form, canon, brief }
+}
+
+/// How long a text of this type can be, where its declaration says so.
+fn length(kind: &str, declared: &str) -> Option<u64> {
+    let bounded = matches!(kind, "char" | "varchar" | "binary" | "varbinary");
+    let (length, _) = declared.split_once('(')?.1.split_once(')')?;
+    length.parse().ok().filter(|_| bounded)
 }
 
 #[cfg(test)]
@@ -382,8 +494,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_can_not_end_early() {
-        assert_eq!(literal(r"it's \"), r"'it''s \\'");
+    fn a_text_is_brief_by_its_declaration() {
+        let brief = |kind: &str, declared: &str| {
+            column([String::new(), kind.to_owned(), "NO".to_owned(), declared.to_owned()]).brief
+        };
+        assert!(brief("varchar", "varchar(255) collate utf8mb4_bin"));
+        assert!(brief("enum", "enum('a(1)')"));
+        assert!(!brief("varchar", "varchar(256) collate utf8mb4_bin"));
+        assert!(!brief("text", "text collate utf8mb4_bin default concat(1)"));
     }
 
     #[test]

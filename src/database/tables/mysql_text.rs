@@ -2,9 +2,13 @@
 //!
 //! CRC32 is linear: two rows of equal length that swapped a value have the same exclusive or of it, whatever the value. The
 //! product of two CRCs of different polynomials, summed, is not; only MariaDB has the second, from 10.8, and there a CRC can be
-//! continued: numbers, times and the lengths of texts come first, then the texts, each as its bytes are stored. The lengths keep
-//! borders between columns from moving. A text whose two columns are declared in other words is converted to one encoding; what
-//! that encoding lacks is then a question mark.
+//! continued: numbers, times, the lengths of texts and brief texts are put together once for both, then come the long texts, each
+//! as its bytes are stored. The lengths keep borders between columns from moving. A text whose two columns are declared in other
+//! words is converted to one encoding; what that encoding lacks is then a question mark.
+//!
+//! What was put together is kept in a user variable of the session from the first factor of the product to the second. Factors are
+//! computed from left to right; a server that did otherwise would hash a row with the one before it, and so find differences where
+//! there are none, and not the other way round.
 
 use super::shape::{Asked, By, Form, View};
 use super::sums::{PARTS, Split};
@@ -14,30 +18,54 @@ use crate::database::mysql::quoted;
 pub(super) fn row_hash(view: &View) -> String {
     let columns = view.columns.iter().collect::<Vec<_>>();
     match view.by {
-        By::Own => format!("{} * {}", continued("crc32", &columns), continued("crc32c", &columns)),
+        By::Own => {
+            let (together, long) = together(&columns);
+            let first = continued("crc32", &format!("@row := {together}"), &long);
+            format!("{first} * {}", continued("crc32c", "@row", &long))
+        }
         By::Text | By::Canon => {
             format!("cast({} as unsigned)", text_hash(&joined(&columns, view.by)))
         }
     }
 }
 
-/// A CRC over a row, continued from text to text.
-fn continued(crc: &str, columns: &[&Asked]) -> String {
-    let is_text =
-        |column: &&&Asked| matches!(column.form, Form::Text | Form::Bytes | Form::Converted);
-    let texts: Vec<String> = columns
-        .iter()
-        .filter(is_text)
-        .map(|column| or_empty(column, &value(column, By::Own)))
-        .collect();
-    let others = columns.iter().filter(|column| !is_text(column));
-    let others = others.map(|column| or_empty(column, &value(column, By::Own)));
-    let lengths = texts.iter().map(|text| format!("length({text})"));
-    let nullable = columns.iter().filter(|column| column.nullable);
-    let nulls = nullable.map(|column| format!("isnull(t.{})", quoted(&column.name)));
-    let head: Vec<String> = others.chain(lengths).chain(nulls).collect();
-    let head = format!("{crc}(concat({}))", head.join(", '#', "));
-    texts.iter().fold(head, |before, text| format!("{crc}({before}, {text})"))
+/// A CRC, continued from text to text.
+fn continued(crc: &str, first: &str, texts: &[String]) -> String {
+    texts.iter().fold(format!("{crc}({first})"), |before, text| format!("{crc}({before}, {text})"))
+}
+
+/// All of a row but its long texts, and these.
+fn together(columns: &[&Asked]) -> (String, Vec<String>) {
+    let is_text = |column: &Asked| match column.form {
+        Form::Text | Form::Bytes | Form::Converted => true,
+        Form::Choice => !column.same,
+        _ => false,
+    };
+    let (mut items, mut brief, mut long) = (Vec::new(), Vec::new(), Vec::new());
+    for column in columns {
+        let value = value(column, By::Own);
+        let length = format!("length({value})");
+        match (is_text(column), column.nullable) {
+            (true, true) => items.push(format!("ifnull({length}, 'n')")),
+            (true, false) => items.push(length),
+            (false, true) => {
+                items.extend([
+                    or_empty(column, &value),
+                    format!("isnull(t.{})", quoted(&column.name)),
+                ]);
+            }
+            (false, false) => items.push(value.clone()),
+        }
+        match is_text(column) {
+            // Of a NULL, which is passed over here, `n` is among the lengths.
+            true if column.brief => brief.push(value),
+            true => long.push(or_empty(column, &value)),
+            false => (),
+        }
+    }
+    // Bytes: texts of two encodings would not go together, or be converted.
+    let items = [items, brief].concat().join(", ");
+    (format!("concat_ws(cast('#' as binary), {items})"), long)
 }
 
 fn or_empty(column: &Asked, value: &str) -> String {
@@ -45,6 +73,17 @@ fn or_empty(column: &Asked, value: &str) -> String {
         format!("if(isnull(t.{}), '', {value})", quoted(&column.name))
     } else {
         value.to_owned()
+    }
+}
+
+/// The same, of rows that are in part `of` and of a sample; 0 of the others.
+pub(super) fn drawn_hash(view: &View, of: &str) -> String {
+    match &view.drawn {
+        None => row_hash(view),
+        Some(parts) => {
+            let parts = super::postgres_text::list(parts);
+            format!("if({of} in ({parts}), {}, 0)", row_hash(view))
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use sqlx::AssertSqlSafe;
 use super::beside::Beside;
 use super::canon::Canon;
 use super::kept::Partial;
+use super::load::Watch;
 use super::located::RowMark;
 use super::pace::Pace;
 use super::postgres_text as text;
@@ -44,6 +45,8 @@ pub(super) struct Postgres {
     tables: BTreeMap<String, (String, String)>,
     pace: Pace,
     pages_at_once: u64,
+    /// What tells when the server is to be left alone.
+    pub(super) watch: Option<Watch>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +100,7 @@ impl Postgres {
             tables,
             pace,
             pages_at_once: 1024,
+            watch: None,
         };
         this.run(PINNED).await?;
         Ok(this)
@@ -107,7 +111,18 @@ impl Postgres {
     }
 
     pub(super) async fn close(self) {
+        if let Some(watch) = self.watch {
+            watch.close().await;
+        }
         self.reader.close().await;
+    }
+
+    /// Returns once the server may be asked for more.
+    async fn clear(&mut self) -> Result<(), DatabaseError> {
+        match &mut self.watch {
+            Some(watch) => watch.clear().await,
+            None => Ok(()),
+        }
     }
 
     /// What the database has beside its tables.
@@ -164,7 +179,7 @@ impl Postgres {
         keep: Keep<'_>,
     ) -> Result<Sums, DatabaseError> {
         let asked = |from: &str, filter: &str| {
-            grouped(&text::part(view), &text::row_hash(view), from, filter)
+            grouped(&text::part(view), &text::drawn_hash(view), from, filter)
         };
         let page = partial.next.and_then(|next| next.try_into().ok()).unwrap_or_default();
         let begin = (partial.relation, page);
@@ -277,6 +292,7 @@ impl Postgres {
                 } else {
                     String::new()
                 };
+                self.clear().await?;
                 let asked_at = Instant::now();
                 let answered =
                     self.ask(&asked(&from, &format!("t.ctid >= '({page},0)'{until}"))).await?;
@@ -307,6 +323,7 @@ impl Postgres {
     }
 
     async fn whole<T: DeserializeOwned>(&mut self, statement: &str) -> Result<T, DatabaseError> {
+        self.clear().await?;
         self.ask(statement).await?.ok_or_else(|| self.slow())
     }
 
@@ -395,6 +412,7 @@ fn column(found: ColumnOf) -> ColumnShape {
         not_null: found.not_null,
         form,
         canon,
+        brief: false,
     }
 }
 

@@ -15,6 +15,21 @@ pub(super) fn row_hash(view: &View) -> String {
     hash(&view.columns.iter().collect::<Vec<_>>(), view.by, 42)
 }
 
+/// The same, of rows of a sample; 0 of the others.
+pub(super) fn drawn_hash(view: &View) -> String {
+    match &view.drawn {
+        None => row_hash(view),
+        Some(parts) => {
+            format!(
+                "case when ({}) in ({}) then {} else 0 end",
+                part(view),
+                list(parts),
+                row_hash(view)
+            )
+        }
+    }
+}
+
 /// The hash of what names a row.
 fn name_hash(view: &View) -> String {
     hash(&view.naming(), view.by, 7)

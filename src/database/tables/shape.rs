@@ -50,6 +50,8 @@ pub(in crate::database) struct ColumnShape {
     pub(in crate::database) form: Form,
     /// What it is on another engine too, if anything.
     pub(in crate::database) canon: Option<Canon>,
+    /// Of a text: so short that those of a whole row are put together at no cost.
+    pub(in crate::database) brief: bool,
 }
 
 /// Where rows of a table lie: the table itself, or one of its partitions.
@@ -104,6 +106,8 @@ pub(in crate::database) struct Asked {
     pub(in crate::database) nullable: bool,
     /// Declared in the same words on both sides: the bytes that are stored mean the same.
     pub(in crate::database) same: bool,
+    /// A text that is short on both sides.
+    pub(in crate::database) brief: bool,
 }
 
 /// How one side of a table is read.
@@ -121,6 +125,8 @@ pub(in crate::database) struct View {
     pub(in crate::database) by: By,
     /// See [`Split`].
     pub(in crate::database) split: Split,
+    /// Parts whose rows are hashed, of a sample; of the others rows are counted.
+    pub(in crate::database) drawn: Option<Vec<i64>>,
 }
 
 impl View {
@@ -198,11 +204,13 @@ pub(super) fn views(
                 canon: column.canon,
                 nullable: !(here.not_null && there.not_null),
                 same: here.declared == there.declared,
+                brief: here.brief && there.brief,
             })
             .collect(),
         key: key.clone(),
         by,
         split: Split::Hashed,
+        drawn: None,
     };
     let views = [
         view(source, pairs.iter().map(|pair| pair.0).collect()),
@@ -269,6 +277,7 @@ mod tests {
             not_null: *not_null,
             form: *form,
             canon: Some(Canon::Text),
+            brief: false,
         };
         Shape {
             quoted: "public.t".to_owned(),

@@ -1,13 +1,14 @@
 //! Sums over rows that do not depend on their order, one for each part of a table: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
 /// Parts of a table, and cells of a part.
 pub(in crate::database) const PARTS: i64 = 1024;
 /// Below so many rows a range is not worth a question.
-const ROWS_IN_A_RANGE: u64 = 2048;
+const ROWS_IN_A_RANGE: u64 = 16_384;
 
 /// Into what parts a table is divided, on both sides alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,15 +27,19 @@ pub(in crate::database) enum Split {
 
 impl Split {
     /// Ranges that cover the keys of both sides, given the least and the greatest of each where there are any; the fewer the
-    /// fewer rows there are, as each may be a question of its own.
-    pub(super) fn ranges(column: &str, ends: [Option<(i64, i64)>; 2], rows: u64) -> Self {
+    /// fewer rows there are, as each may be a question of its own. And which ranges there are.
+    pub(super) fn ranges(
+        column: &str,
+        ends: [Option<(i64, i64)>; 2],
+        rows: u64,
+    ) -> (Self, RangeInclusive<i64>) {
         let parts = i128::from(rows / ROWS_IN_A_RANGE).clamp(1, i128::from(PARTS));
         let found = || ends.iter().flatten();
         let low = found().map(|end| end.0).min().unwrap_or_default();
         let high = found().map(|end| end.1).max().unwrap_or_default();
         let fits = |shift: &u32| i128::from(high >> shift) - i128::from(low >> shift) < parts;
         let shift = (0..64).find(fits).unwrap_or(63);
-        Self::Ranges { column: column.to_owned(), shift }
+        (Self::Ranges { column: column.to_owned(), shift }, low >> shift..=high >> shift)
     }
 
     /// The least and the greatest key of a range.
@@ -112,9 +117,10 @@ mod tests {
         fn ranges_are_few_and_as_fine_as_can_be(a: i64, b: i64, c: i64, d: i64, rows: u32) {
             let ends = [Some((a.min(b), a.max(b))), Some((c.min(d), c.max(d)))];
             let (low, high) = (a.min(b).min(c.min(d)), a.max(b).max(c.max(d)));
-            let Split::Ranges { shift, .. } = Split::ranges("id", ends, rows.into()) else { unreachable!() };
+            let (Split::Ranges { shift, .. }, ranges) = Split::ranges("id", ends, rows.into()) else { unreachable!() };
+            prop_assert_eq!(ranges, low >> shift..=high >> shift);
             let parts = |shift: u32| i128::from(high >> shift) - i128::from(low >> shift) + 1;
-            let wanted = i128::from(rows / 2048).clamp(1, 1024);
+            let wanted = i128::from(u64::from(rows) / ROWS_IN_A_RANGE).clamp(1, 1024);
             // Below and above zero are two ranges at least.
             prop_assert!(parts(shift) <= wanted || shift == 63);
             prop_assert!(shift == 0 || parts(shift - 1) > wanted);
@@ -133,7 +139,7 @@ mod tests {
     fn an_empty_table_has_ranges_too() {
         assert_eq!(
             Split::ranges("id", [None, None], 0),
-            Split::Ranges { column: "id".to_owned(), shift: 0 }
+            (Split::Ranges { column: "id".to_owned(), shift: 0 }, 0..=0)
         );
     }
 

@@ -8,7 +8,7 @@ pub(super) const RULE: Rule = Rule {
     code: "CAF002",
     title: "content is compared between the final sync and the switch",
     what: "Between the last copy and the traffic switch stands a step that compares source and target by \
-          content.",
+          content. A sample (`sample_percent`) is no such step.",
     why: "CAF, Migrate, Execute migration: validate data by row counts and hashes before traffic moves. \
           After the switch a difference is found by customers.",
     example: "migrate: 1
@@ -39,14 +39,30 @@ fn check(view: &View<'_>) -> Vec<Breach> {
         .iter()
         .filter_map(|&switch| {
             let last = view.concerning(Role::Syncs, switch).filter(|&sync| view.before(sync, switch)).max()?;
-            let compared = view
+            let between: Vec<usize> = view
                 .concerning(Role::VerifiesData, switch)
-                .any(|check| view.before(last, check) && view.before(check, switch));
-            (!compared).then(|| {
-                let (sync, id) = (&view.step(last).id, &view.step(switch).id);
-                let message = format!("nothing compares the data between `{sync}` and `{id}`");
-                Breach::at(switch, message, "put a `verify.files` or `verify.tables` between them")
-            })
+                .filter(|&check| view.before(last, check) && view.before(check, switch))
+                .collect();
+            let (sync, id) = (&view.step(last).id, &view.step(switch).id);
+            match between.iter().find(|&&check| is_sample(view, check)) {
+                _ if between.iter().any(|&check| !is_sample(view, check)) => None,
+                Some(&check) => {
+                    let sampled = &view.step(check).id;
+                    let message = format!("only a sample of the data is compared between `{sync}` and `{id}`");
+                    let hint = format!("leave `sample_percent` out of `{sampled}`, or compare all in another step");
+                    Some(Breach::at(switch, message, hint))
+                }
+                None => {
+                    let message = format!("nothing compares the data between `{sync}` and `{id}`");
+                    let hint = "put a `verify.files` or `verify.tables` between them";
+                    Some(Breach::at(switch, message, hint))
+                }
+            }
         })
         .collect()
+}
+
+/// What was not drawn may differ.
+fn is_sample(view: &View<'_>, check: usize) -> bool {
+    !view.step(check).with["sample_percent"].is_null()
 }

@@ -204,6 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn a_sample_is_no_proof_before_a_switch() {
+        let rule = RULES.iter().find(|rule| rule.code == "CAF002").expect("a rule");
+        let compared = |more: &str| {
+            let check = format!(
+                "    - id: tables\n      uses: verify.tables\n      with: {{ source: a, target: b{more} }}\n    - id: switch\n"
+            );
+            let runbook = rule.example.replace("    - id: switch\n", &check);
+            runbook
+                .replace("systems:\n", "systems:\n  a: { sqlite: a.db }\n  b: { sqlite: b.db }\n")
+        };
+        assert!(!codes(&compared("")).contains(&"CAF002"));
+        assert!(codes(&compared(", sample_percent: 5")).contains(&"CAF002"));
+    }
+
+    #[test]
     fn codes_are_in_order_and_unique() {
         assert!(RULES.windows(2).all(|pair| pair[0].code < pair[1].code));
     }

@@ -157,26 +157,17 @@ fn no_two_values_of_a_type_are_alike() {
     let Some(server) = server("values compared on MariaDB") else { return };
     for of in TYPES {
         let pairs = changes::pairs(of.values.len());
-        let table = |order: &dyn Fn(usize, usize) -> (usize, usize)| {
-            let rows = pairs.iter().enumerate().map(|(k, &(one, other))| {
-                let (first, second) = order(one, other);
-                format!("({}, {k}, {})", of.values[first], of.values[second])
-            });
+        let table = |target| {
             format!(
                 "set sql_mode = ''; create or replace table t (v {0}, k int primary key, w {0}); insert into t values {1}",
                 of.sql,
-                rows.collect::<Vec<_>>().join(", ")
+                changes::rows_of_pairs(of, &pairs, target)
             )
         };
-        server.sql("crm", &table(&|one, other| (one, other)));
-        server.sql("twin", &table(&|one, other| (other, one)));
+        server.sql("crm", &table(false));
+        server.sql("twin", &table(true));
         let found = found(&server, &["t"], PACE).expect("compared");
-        assert_eq!(
-            lines(&found).into_iter().skip(1).collect::<Vec<_>>(),
-            changes::unlike(&pairs),
-            "{}",
-            of.sql
-        );
+        changes::judge_pairs(of.sql, &pairs, &found);
     }
 }
 
@@ -312,10 +303,8 @@ fn what_can_not_be_compared_is_never_equal() {
 #[test]
 fn a_comparison_that_was_cut_off_goes_on_unless_something_was_written() {
     let Some(server) = server("comparisons cut off on MariaDB") else { return };
-    for database in ["crm", "twin"] {
-        server.sql(database, LARGE);
-        server.sql(database, "analyze table `Or``ders`, by_text, heap, two");
-    }
+    let statements = format!("{LARGE}; analyze table `Or``ders`, by_text, heap, two");
+    changes::filled(&server, &["crm", "twin"], &statements);
     goes_on_unless_written(
         async || Ok((side(&server, "crm", CRAWL).await?, side(&server, "twin", CRAWL).await?)),
         || {
