@@ -5,6 +5,7 @@
 //! equal; a server that does not answer is unknown, and no reading of zero.
 
 mod compare;
+mod link;
 pub mod mysql;
 pub mod postgres;
 pub mod replication;

@@ -7,6 +7,7 @@
 mod command;
 mod gate;
 mod heartbeat;
+mod positions;
 mod servers;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ use sqlx::{
 };
 
 use super::super::DatabaseError;
+use super::super::link::Opens;
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{MysqlSystem, Tls};
@@ -169,6 +170,14 @@ impl Server {
         }
         reader.limit(STATEMENT_LIMIT).await?;
         Ok(reader)
+    }
+}
+
+impl Opens for Server {
+    type Session = Reader;
+
+    async fn session(&self) -> Result<Reader, DatabaseError> {
+        self.reader().await
     }
 }
 

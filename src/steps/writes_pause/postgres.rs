@@ -18,7 +18,7 @@ use crate::database::postgres::judge::{Look, Standing};
 use crate::database::postgres::preflight::{self, Finding};
 use crate::database::postgres::wall::{self, Role, Session};
 use crate::database::postgres::{Lsn, Named, Pair, Reader, Server, marker, position};
-use crate::database::replication::{PairError, Replication as _, Sides};
+use crate::database::replication::{Marked as _, PairError, Replication as _, Sides};
 use crate::run::{Intent, Repeat, Undo};
 
 const MARKER: &str = "marker";
