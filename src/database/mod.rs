@@ -10,6 +10,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod replication;
 mod sqlite;
+pub mod sqlserver;
 mod sum;
 mod tables;
 mod trace;
@@ -19,9 +20,13 @@ pub use sqlite::{Database, SchemaObject};
 pub use tables::{Pace, Reached, Side, Wanted, compare_servers};
 pub use trace::{Distance, Trace};
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::run::{FailureClass, StepError};
+
+/// A row by the names of its columns, in small letters: servers differ in the large ones.
+pub type Named = BTreeMap<String, Option<String>>;
 
 /// A column, as far as two tables must agree in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

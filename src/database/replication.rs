@@ -36,6 +36,19 @@ pub enum Standing<P> {
     Unknown(String),
 }
 
+/// What a judge found out, or why nothing is known.
+pub(super) type Told<T> = Result<T, String>;
+
+/// What is missing is not told, and is never taken for something good.
+pub(super) fn known<T>(value: Option<T>, what: &str) -> Told<T> {
+    value.ok_or_else(|| format!("{what} is not told"))
+}
+
+/// Fails where something is wrong.
+pub(super) fn unless(wrong: bool, why: impl FnOnce() -> String) -> Told<()> {
+    if wrong { Err(why()) } else { Ok(()) }
+}
+
 /// Why there is nothing to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {

@@ -10,6 +10,7 @@ mod pair;
 mod server;
 mod status;
 
+pub use super::Named;
 pub use gtid::{Gtids, Log};
 pub use pair::Pair;
-pub use server::{Named, Product, Reader, Row, Server, Writer, literal, quoted};
+pub use server::{Product, Reader, Row, Server, Writer, literal, quoted};

@@ -13,8 +13,8 @@ use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
 };
 
-use super::super::DatabaseError;
 use super::super::link::Opens;
+use super::super::{DatabaseError, Named};
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{MysqlSystem, Tls};
@@ -32,9 +32,6 @@ const PINNED: &str = "set session sql_mode = '', time_zone = '+00:00', lc_time_n
 
 /// A row of texts as a server answers it; none is NULL.
 pub type Row = Vec<Option<String>>;
-
-/// A row by the names of its columns, in small letters: servers differ in the large ones.
-pub type Named = BTreeMap<String, Option<String>>;
 
 /// Who made a server, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

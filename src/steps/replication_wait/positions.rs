@@ -15,6 +15,8 @@ use crate::run::RecordedEffect;
 
 /// How long one look waits for the target to come where the source is.
 const ARRIVAL: Duration = Duration::from_millis(500);
+/// How long the end of an attempt waits for an answer that is on its way: it tells why the wait was in vain.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
 /// Between two readings of one look.
 const BETWEEN: Duration = Duration::from_millis(20);
 
@@ -62,8 +64,22 @@ impl<'a, R: Find> Positions<'a, R> {
         }
     }
 
-    /// By positions: the time until the target is where the source was as the look began, or since it was there.
+    /// One reading, which a server that hangs does not hold up for much longer than the attempt may take.
     pub(super) async fn read(&mut self, cx: &StepCx, busy: &mut Busy) -> Result<(String, Reading), Unready> {
+        let target = self.target.to_owned();
+        let hangs = async {
+            cx.cancel.cancelled().await;
+            tokio::time::sleep(LAST_ANSWER).await;
+        };
+        tokio::select! {
+            biased;
+            read = self.distance(cx, busy) => read,
+            () = hangs => Ok((target, Reading::Unknown("no answer came in time".to_owned()))),
+        }
+    }
+
+    /// By positions: the time until the target is where the source was as the look began, or since it was there.
+    async fn distance(&mut self, cx: &StepCx, busy: &mut Busy) -> Result<(String, Reading), Unready> {
         let asked = cx.clock().steady();
         let position = self.pair(cx).await?.position().await?;
         self.trace.saw(asked, position.clone());
@@ -73,8 +89,9 @@ impl<'a, R: Find> Positions<'a, R> {
                 Standing::Unknown(why) => return Ok((self.target.to_owned(), Reading::Unknown(why))),
             };
             let now = cx.clock().steady();
-            if !reached.reaches(&position) && since(asked, now) < ARRIVAL {
-                cx.sleep(BETWEEN, busy).await.map_err(Unready::Stopped)?;
+            // Woken by the deadline it tells how far the target has come.
+            let early = !reached.reaches(&position) && since(asked, now) < ARRIVAL;
+            if early && cx.sleep(BETWEEN, busy).await.is_ok() {
                 continue;
             }
             let distance = self.trace.distance(&reached, now).expect("a position was seen");

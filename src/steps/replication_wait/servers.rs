@@ -10,7 +10,8 @@ use super::heartbeat::{Heartbeat, LAST, Seen};
 use super::positions::Positions;
 use super::{FailureClass, Outcome, PerformCx, StepCx, StepError, Verdict, With};
 use crate::database::replication::{Marked, PairError, Replication, Standing};
-use crate::database::{DatabaseError, mysql, postgres};
+use crate::database::sqlserver::Mechanism;
+use crate::database::{DatabaseError, mysql, postgres, sqlserver};
 use crate::run::RecordedEffect;
 
 /// A pair of servers under watch, whatever their engine.
@@ -33,11 +34,19 @@ pub(super) trait Find: Replication + Sized {
     fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> impl Future<Output = Result<Self, Unready>> + Send;
 }
 
+/// A key that is given and belongs to another engine is refused rather than passed over.
+fn foreign(given: bool, why: &str) -> Result<(), Unready> {
+    if given { Err(DatabaseError::System(why.to_owned()).into()) } else { Ok(()) }
+}
+
+const POSTGRES_ONLY: &str = "`subscription` and `slot` belong to PostgreSQL";
+const MYSQL_ONLY: &str = "`target_own` belongs to MariaDB and MySQL";
+const SQLSERVER_ONLY: &str = "`by` belongs to SQL Server";
+
 impl Find for postgres::Pair {
     async fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> Result<Self, Unready> {
-        if with.target_own.is_some() {
-            return Err(DatabaseError::System("`target_own` belongs to MariaDB and MySQL".to_owned()).into());
-        }
+        foreign(with.target_own.is_some(), MYSQL_ONLY)?;
+        foreign(with.by.is_some(), SQLSERVER_ONLY)?;
         let (source, target) = (cx.postgres(source).await?, cx.postgres(target).await?);
         let named = postgres::Named { subscription: with.subscription.as_deref(), slot: with.slot.as_deref() };
         Ok(Self::find(source, target, named).await?)
@@ -46,12 +55,22 @@ impl Find for postgres::Pair {
 
 impl Find for mysql::Pair {
     async fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> Result<Self, Unready> {
-        if with.subscription.is_some() || with.slot.is_some() {
-            let why = "`subscription` and `slot` belong to PostgreSQL";
-            return Err(DatabaseError::System(why.to_owned()).into());
-        }
+        foreign(with.subscription.is_some() || with.slot.is_some(), POSTGRES_ONLY)?;
+        foreign(with.by.is_some(), SQLSERVER_ONLY)?;
         let (source, target) = (cx.mysql(source).await?, cx.mysql(target).await?);
         Ok(Self::find(source, target, with.target_own.as_deref()).await?)
+    }
+}
+
+impl<M: Mechanism> Find for sqlserver::Pair<M> {
+    async fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> Result<Self, Unready> {
+        foreign(with.subscription.is_some() || with.slot.is_some(), POSTGRES_ONLY)?;
+        foreign(with.target_own.is_some(), MYSQL_ONLY)?;
+        foreign(with.heartbeat, "nothing is written to a SQL Server, a heartbeat neither")?;
+        let unsaid = "say by what the target follows: `by: availability-group`, `log-shipping` or `geo-replication`";
+        foreign(with.by.is_none(), unsaid)?;
+        let (source, target) = (cx.sqlserver(source).await?, cx.sqlserver(target).await?);
+        Ok(Self::find(source, target).await?)
     }
 }
 
