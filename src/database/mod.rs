@@ -5,11 +5,13 @@
 //! equal; a server that does not answer is unknown, and no reading of zero.
 
 mod compare;
+mod link;
 pub mod mysql;
 pub mod postgres;
 pub mod preflight;
 pub mod replication;
 mod sqlite;
+pub mod sqlserver;
 mod sum;
 mod tables;
 mod trace;
@@ -20,9 +22,13 @@ pub use sqlite::{Database, SchemaObject};
 pub use tables::{Limits, Pace, Reached, Sample, Side, Told, Wanted, Watch, compare_servers};
 pub use trace::{Distance, Trace};
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::run::{FailureClass, StepError};
+
+/// A row by the names of its columns, in small letters: servers differ in the large ones.
+pub type Named = BTreeMap<String, Option<String>>;
 
 /// A column, as far as two tables must agree in it.
 #[derive(Debug, Clone, PartialEq, Eq)]

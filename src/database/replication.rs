@@ -5,6 +5,7 @@
 //! source and looked for at the target: the proof that what is committed arrives.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,19 @@ pub enum Standing<P> {
     At(P),
     /// It can not be told, and why.
     Unknown(String),
+}
+
+/// What a judge found out, or why nothing is known.
+pub(super) type Told<T> = Result<T, String>;
+
+/// What is missing is not told, and is never taken for something good.
+pub(super) fn known<T>(value: Option<T>, what: &str) -> Told<T> {
+    value.ok_or_else(|| format!("{what} is not told"))
+}
+
+/// Fails where something is wrong.
+pub(super) fn unless(wrong: bool, why: impl FnOnce() -> String) -> Told<()> {
+    if wrong { Err(why()) } else { Ok(()) }
 }
 
 /// Why there is nothing to look at.
@@ -82,16 +96,11 @@ pub trait Replication: fmt::Debug + Send {
     type Position: Position;
     /// What was read of both sides at once.
     type Look: fmt::Debug + Send + Sync;
-    /// The name of the table of marks.
-    const MARKS: &'static str;
 
     /// Database and address of the source, for messages.
     fn source_at(&self) -> &str;
     /// Database and address of the target.
     fn target_at(&self) -> &str;
-
-    /// The target has a table of marks of its own, which is neither made nor dropped by what is done at the source.
-    fn marks_apart(&self) -> bool;
 
     /// Where the history of the source ends now: what was committed before has a smaller position.
     fn position(&mut self) -> impl Future<Output = Answer<Self::Position>> + Send;
@@ -99,6 +108,19 @@ pub trait Replication: fmt::Debug + Send {
     fn look(&mut self) -> impl Future<Output = Answer<Self::Look>> + Send;
     /// How far the target is. `before` is the look before this one: only two together tell whether errors go on. Pure.
     fn judge(look: &Self::Look, before: Option<&Self::Look>) -> Standing<Self::Position>;
+    /// How old what a look saw was already, where the server tells something it heard earlier. Pure.
+    fn age(_look: &Self::Look) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// A replication in which marks can be written: tables of the source come to the target.
+pub trait Marked: Replication {
+    /// The name of the table of marks.
+    const MARKS: &'static str;
+
+    /// The target has a table of marks of its own, which is neither made nor dropped by what is done at the source.
+    fn marks_apart(&self) -> bool;
 
     /// Where the table of marks is now.
     fn sides(&mut self) -> impl Future<Output = Answer<Sides>> + Send;

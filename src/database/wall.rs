@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DatabaseError;
 use super::preflight::{Accepted, Finding};
-use super::replication::Replication;
+use super::replication::{Marked, Replication};
 use crate::journal::EffectPermit;
 
 /// Somebody who may write.
@@ -102,7 +102,7 @@ type Answer<T> = Result<T, DatabaseError>;
 /// A server that can be closed to writers. Reads in one session, changes in another that is opened when it is needed.
 pub trait Wall: Send {
     /// It and the server that follows it.
-    type Pair: Replication;
+    type Pair: Marked;
     /// How this engine calls things.
     const WORDS: Words;
     /// The setting is of the database and lasts, and who has a session keeps the old one: it is set first, and every session

@@ -7,7 +7,8 @@
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::runbook::words;
 
@@ -33,6 +34,34 @@ pub struct MysqlSystem {
     /// The secret under `secrets` that holds the password; none where the server asks for none.
     #[serde(default)]
     pub password: Option<String>,
+}
+
+/// A SQL Server, an Azure SQL database or managed instance: `{sqlserver: "host=… dbname=… user=…", password: <secret>}`.
+/// Protocol-simulated: tried against a server of the tests only.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "SqlserverSystem")]
+pub struct SqlserverSystem {
+    /// The keys of `postgres:` (`sslmode` is `verify-full` or `disable`), or a `sqlserver://` URL.
+    #[serde(deserialize_with = "by_tcp")]
+    pub sqlserver: Endpoint,
+    /// The secret under `secrets` that holds the password; none where the server asks for none.
+    #[serde(default)]
+    pub password: Option<String>,
+}
+
+/// An endpoint of an engine that is reached by TCP alone, and whose driver checks a certificate in full or not at all.
+fn by_tcp<'de, D: Deserializer<'de>>(from: D) -> Result<Endpoint, D::Error> {
+    let endpoint = Endpoint::deserialize(from)?;
+    if endpoint.host.starts_with('/') {
+        return Err(D::Error::custom(
+            "a SQL Server has no socket here; write its name or address as `host=`",
+        ));
+    }
+    if endpoint.tls == Tls::VerifyCa {
+        return Err(D::Error::custom("for a SQL Server `sslmode` is `verify-full` or `disable`"));
+    }
+    Ok(endpoint)
 }
 
 /// Where a database is and as whom it is opened.
@@ -232,8 +261,8 @@ fn value(text: &str) -> Result<(String, &str), String> {
 
 /// The same pairs out of `scheme://user@host:port/dbname?key=value`.
 fn url(scheme: &str, rest: &str) -> Result<Vec<(String, String)>, String> {
-    if !["postgres", "postgresql", "mysql"].contains(&scheme) {
-        return Err("a URL begins with `postgresql://` or `mysql://`".to_owned());
+    if !["postgres", "postgresql", "mysql", "sqlserver"].contains(&scheme) {
+        return Err("a URL begins with `postgresql://`, `mysql://` or `sqlserver://`".to_owned());
     }
     // Which scheme it is makes no difference to how the rest is read.
     let url = url::Url::parse(&format!("postgresql://{rest}")).map_err(|why| why.to_string())?;
@@ -321,6 +350,7 @@ mod tests {
             "postgresql://migrate@10.0.0.5:5433/crm",
             "postgres://10.0.0.5:5433/%63rm?user=migrate&sslmode=verify-full",
             "mysql://migrate@10.0.0.5:5433/crm",
+            "sqlserver://migrate@10.0.0.5:5433/crm",
         ] {
             let read = read(text).expect(text);
             assert_eq!((read.host.as_str(), read.port), ("10.0.0.5", Some(5433)), "{text}");
@@ -368,6 +398,23 @@ mod tests {
         ] {
             let why = read(text).expect_err(text);
             assert!(why.contains(says) && !why.contains("hunter2"), "{text}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_sql_server_is_reached_by_tcp_and_proves_itself_in_full() {
+        let read = |text: &str| {
+            let system = serde_json::json!({ "sqlserver": text, "password": "crm_db" });
+            serde_json::from_value::<SqlserverSystem>(system).map(|read| read.sqlserver.tls)
+        };
+        let rest = "dbname=crm user=migrate";
+        assert_eq!(
+            read(&format!("host=sql.contoso.example {rest}")).expect("one"),
+            Tls::VerifyFull
+        );
+        assert_eq!(read(&format!("host=sql sslmode=disable {rest}")).expect("one"), Tls::Off);
+        for text in ["host=sql sslmode=verify-ca", "host=/run/sql"] {
+            assert!(read(&format!("{text} {rest}")).is_err(), "{text}");
         }
     }
 

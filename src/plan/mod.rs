@@ -19,7 +19,7 @@ mod template;
 
 pub use build::{Prepared, prepare};
 pub use catalogue::{Catalogue, KindSpec, Role};
-pub use endpoint::{Endpoint, MysqlSystem, PostgresSystem, Tls};
+pub use endpoint::{Endpoint, MysqlSystem, PostgresSystem, SqlserverSystem, Tls};
 pub use model::{
     AzureSettings, Class, OnFailure, Plan, PlannedStep, Retry, SecretRef, Window, Workload,
 };

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::scene::Scene;
 use super::template::is_template;
-use super::{AzureSettings, MysqlSystem, NameServer, PostgresSystem, rules};
+use super::{AzureSettings, MysqlSystem, NameServer, PostgresSystem, SqlserverSystem, rules};
 use crate::diagnostic::source::Sources;
 use crate::diagnostic::{Diagnostic, mask};
 use crate::runbook::keys::{AzureKeys, CloudName};
@@ -101,7 +101,7 @@ fn read_systems(
             out.push(
                 Diagnostic::error("RB005", format!("the system `{}` is a mapping", key.text))
                     .at(sources.place(system.mark))
-                    .hint("write `{postgres: …}`, `{mysql: …}`, `{sqlite: …}`, `{http: …}`, `{folder: …}`, `{command: […]}` or `{rfc2136: …}`"),
+                    .hint("write `{postgres: …}`, `{mysql: …}`, `{sqlserver: …}`, `{sqlite: …}`, `{http: …}`, `{folder: …}`, `{command: […]}` or `{rfc2136: …}`"),
             );
         }
         // What is wrong is reported at its place; the plan keeps systems as they are written.
@@ -113,6 +113,9 @@ fn read_systems(
         }
         if system.get("mysql").is_some() {
             let _: Option<MysqlSystem> = de::read(system, sources, out);
+        }
+        if system.get("sqlserver").is_some() {
+            let _: Option<SqlserverSystem> = de::read(system, sources, out);
         }
         for (name, value) in system.entries() {
             out.extend(unknown_secret(name, value, runbook, sources));

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::Value;
 
-use crate::plan::{MysqlSystem, NameServer, OnFailure, PostgresSystem, SecretRef, Span};
+use crate::plan::{
+    MysqlSystem, NameServer, OnFailure, PostgresSystem, SecretRef, Span, SqlserverSystem,
+};
 
 /// A runbook: one wave, the set of workloads that is cut over together.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -177,6 +179,8 @@ pub enum SystemKeys {
     Postgres(PostgresSystem),
     /// A MySQL or MariaDB server.
     Mysql(MysqlSystem),
+    /// A SQL Server.
+    Sqlserver(SqlserverSystem),
     /// Any other: the kind of endpoint with its address, and what it needs.
     Other(BTreeMap<String, Value>),
 }

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::azure::{Accepted, ArmError, Azure, Wait};
 use crate::clock::{Busy, Clock, Hold};
 use crate::database::DatabaseError;
-use crate::database::mysql;
 use crate::database::postgres::Server;
+use crate::database::{mysql, sqlserver};
 use crate::diagnostic::redact::Secrets;
 use crate::dns::Network;
 use crate::journal::EffectPermit;
@@ -110,24 +110,32 @@ impl StepCx {
         Wait::held(&self.hold, self.clock(), &self.cancel).saying(move |why| progress.say(why))
     }
 
-    /// The PostgreSQL server that the runbook calls `name`. A sandbox run has none: it would read and change a real one.
+    /// The PostgreSQL server that the runbook calls `name`.
     pub async fn postgres(&self, name: &str) -> Result<Server, DatabaseError> {
-        let world = &self.world;
-        if world.sandbox.is_some() && world.plan.systems.contains_key(name) {
-            let why = format!("system `{name}` is a real server, and this is a sandbox run");
-            return Err(DatabaseError::System(why));
-        }
+        let world = self.world_with_servers(name)?;
         Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir, &world.run).await
     }
 
-    /// The MariaDB or MySQL server that the runbook calls `name`; likewise none in a sandbox run.
+    /// The MariaDB or MySQL server that the runbook calls `name`.
     pub async fn mysql(&self, name: &str) -> Result<mysql::Server, DatabaseError> {
+        let world = self.world_with_servers(name)?;
+        mysql::Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir).await
+    }
+
+    /// The SQL Server that the runbook calls `name`.
+    pub async fn sqlserver(&self, name: &str) -> Result<sqlserver::Server, DatabaseError> {
+        let world = self.world_with_servers(name)?;
+        sqlserver::Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir).await
+    }
+
+    /// A sandbox run has no database servers: it would read and change real ones.
+    fn world_with_servers(&self, name: &str) -> Result<&World, DatabaseError> {
         let world = &self.world;
         if world.sandbox.is_some() && world.plan.systems.contains_key(name) {
             let why = format!("system `{name}` is a real server, and this is a sandbox run");
             return Err(DatabaseError::System(why));
         }
-        mysql::Server::of(name, &world.plan.systems, &world.secrets, &world.runbook_dir).await
+        Ok(world)
     }
 
     /// The stage, for messages.

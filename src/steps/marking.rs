@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{FailureClass, Granted, PerformCx, StepCx, StepError};
 use crate::clock::{Busy, since};
 use crate::database::DatabaseError;
-use crate::database::replication::{Position, Replication, Sides, Standing};
+use crate::database::replication::{Marked, Position, Replication, Sides, Standing};
 use crate::journal::EffectPermit;
 use crate::run::{Intent, RecordedEffect, Repeat, Undo};
 
@@ -52,7 +52,7 @@ pub(super) fn behind<P: Position>(reached: &P, end: &P) -> String {
 
 /// Takes the table of marks away, where nobody writes to it any more. From a target that has it apart
 /// only once every change of it is there: one that came later would stop it. What is left is told.
-pub(super) async fn remove<R: Replication>(
+pub(super) async fn remove<R: Marked>(
     cx: &StepCx,
     busy: &mut Busy,
     pair: &mut R,
@@ -82,7 +82,7 @@ pub(super) async fn remove<R: Replication>(
 }
 
 /// Takes the effect back that made the table, as far as it made it.
-pub(super) async fn undo<R: Replication>(
+pub(super) async fn undo<R: Marked>(
     cx: &mut PerformCx<'_>,
     pair: &mut R,
     effect: &RecordedEffect,
@@ -105,7 +105,7 @@ pub(super) async fn undo<R: Replication>(
 }
 
 /// The same as [`remove`], where the table was not there before.
-pub(super) async fn remove_what_was_made<R: Replication>(
+pub(super) async fn remove_what_was_made<R: Marked>(
     cx: &mut PerformCx<'_>,
     pair: &mut R,
     permit: &EffectPermit,
@@ -119,7 +119,7 @@ pub(super) async fn remove_what_was_made<R: Replication>(
 }
 
 /// The failure that names the sides on which the table is left.
-pub(super) fn is_left<R: Replication>(attempted: &str, left: Sides) -> StepError {
+pub(super) fn is_left<R: Marked>(attempted: &str, left: Sides) -> StepError {
     let side = |there: bool, name: &str| there.then(|| name.to_owned());
     let sides: Vec<String> = [side(left.source, "the source"), side(left.target, "the target")]
         .into_iter()

@@ -7,6 +7,7 @@
 mod command;
 mod gate;
 mod heartbeat;
+mod positions;
 mod servers;
 
 use std::time::Duration;
@@ -17,13 +18,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::gate::{Gate, Reading, Stand};
+use self::positions::Positions;
 use self::servers::{Servers, Watch};
 use super::machine::Machine;
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
 };
 use crate::azure::{ArmError, ResourceId, Trail, Wait};
-use crate::database::{mysql, postgres};
+use crate::database::sqlserver::{Geo, Group, Shipping};
+use crate::database::{mysql, postgres, sqlserver};
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -41,7 +44,7 @@ pub struct With {
     /// Argv list that prints the lag: seconds as a number, or `{"lag_seconds": n, "at": "<RFC 3339>"}`.
     #[serde(default)]
     pub command: Vec<String>,
-    /// The database server that is followed, as `systems` names it: PostgreSQL, MariaDB or MySQL.
+    /// The database server that is followed, as `systems` names it: PostgreSQL, MariaDB, MySQL or SQL Server.
     #[serde(default)]
     pub source: Option<String>,
     /// The server of the same kind that follows.
@@ -57,6 +60,9 @@ pub struct With {
     /// load, spelled as there: `0-2-17`, or `8f4a2b51-…:1-17`. One more is a stray write.
     #[serde(default)]
     pub target_own: Option<String>,
+    /// Of SQL Server (protocol-simulated): by what the target follows the source.
+    #[serde(default)]
+    pub by: Option<By>,
     /// Write a row at the source four times a second and look for it at the target: seconds to a quarter, instead of what
     /// positions tell. Its table, `migrate.marker` in PostgreSQL and `migrate_marker` in MariaDB and MySQL, is made and removed by
     /// this step.
@@ -73,6 +79,18 @@ pub struct With {
     /// A reading older than this is unknown. Default 2m.
     #[serde(default = "two_minutes")]
     pub stale_after: Span,
+}
+
+/// By what one SQL Server follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum By {
+    /// An Always On availability group, also a distributed one such as the link of a managed instance.
+    AvailabilityGroup,
+    /// Log backups that are copied and restored.
+    LogShipping,
+    /// Geo-replication of Azure SQL Database.
+    GeoReplication,
 }
 
 const fn thirty_seconds() -> Span {
@@ -99,7 +117,7 @@ applied all changes that came in; a link of a SQL managed instance by its send p
 or ended is refused at once: waiting does not help.\n\
 - `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\
 - `source` and `target`: two PostgreSQL servers, the second a logical subscriber or a physical standby of the first; or two MariaDB or \
-two MySQL servers, the second a replica of the first. Both sides are \
+two MySQL servers, the second a replica of the first; or two SQL Servers, as `by` says. Both sides are \
 read and compared; the seconds that a server tells of itself are never used. Without a heartbeat, lag is the time since the source ended \
 at a position that the target has reached by now, at most; with `heartbeat: true` it is the age of the last row that has arrived, by the \
 clock of the source alone. A lag under a second counts as none.\n\
@@ -116,7 +134,17 @@ first load, `RESET MASTER` there before the replication begins); a source that a
 before; and whatever is null. What was written past the log (`sql_log_bin = 0`, `RESET MASTER` at the source of a connected replica) no \
 position shows: `verify.tables` does. The user needs, in MariaDB, `BINLOG MONITOR` and `REPLICATION MASTER ADMIN` at the source and \
 `SLAVE MONITOR` at the target; in MySQL, `REPLICATION CLIENT` on both and `REPLICATION SLAVE` at the source; for a heartbeat, to make, \
-write and drop its table.\n\n\
+write and drop its table.\n\
+- Between SQL Servers (protocol-simulated: tried against a server of the tests only, never against a real one) nothing is written, a heartbeat neither, and `secondary_lag_seconds`, `last_restored_latency` and `replication_lag_sec` \
+are not taken for a lag. `by: availability-group` (also a distributed one, such as the link of a managed instance): the log that the target has on disk \
+reaches the end of the source's, and it has redone the source's last commit, each by that side's own row. Not ready is data movement that is suspended, disconnected or in \
+another state than `SYNCHRONIZED` (with asynchronous commit, `SYNCHRONIZING`), a queue that the source knows no size of, roles that have changed, a replica that \
+is gone. `by: log-shipping`: the last log backup restored ends behind the end of the source's log, or, once the source is `RESTORING` because the tail of \
+its log was backed up, behind the end of that; no lag is under the interval of backups before. Not ready is a job that is over its own \
+threshold, a target that was recovered or follows another database, backups of another history. `by: geo-replication` (Azure SQL Database): the target's last \
+commit is the source's; a reading is as old as the last acknowledgement that the source has, so that a quiet source may need a larger \
+`stale_after`. The user needs `VIEW SERVER STATE` (for log shipping also to read `msdb`), for geo-replication `VIEW DATABASE STATE`; SQL Server 2016 SP2 or later. \
+Transactional replication is not read.\n\n\
 Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \
 step's `timeout`: lag that never falls ends with exit 4.\n\n\
 Outputs: `lag_seconds`, `held_seconds`.";
@@ -145,9 +173,9 @@ pub const KIND: Kind = Kind {
         if given.into_iter().filter(|given| *given).count() != 1 || with.source.is_some() != with.target.is_some() {
             return Err("give one of `items`, `resources`, `command`, or `source` with `target`".to_owned());
         }
-        let of_servers = [&with.subscription, &with.slot, &with.target_own];
-        if !servers && (with.heartbeat || of_servers.iter().any(|it| it.is_some())) {
-            return Err("`subscription`, `slot`, `target_own` and `heartbeat` belong to `source` and `target`".to_owned());
+        let of_servers = [&with.subscription, &with.slot, &with.target_own].iter().any(|it| it.is_some());
+        if !servers && (with.heartbeat || with.by.is_some() || of_servers) {
+            return Err("`subscription`, `slot`, `target_own`, `by` and `heartbeat` belong to `source` and `target`".to_owned());
         }
         if with.subscription.is_some() && with.slot.is_some() {
             return Err("give `subscription` for a logical replication or `slot` for a physical one".to_owned());
@@ -183,11 +211,25 @@ impl With {
     /// What one of the server pair needs; none where something else is looked at.
     fn servers(&self, cx: &StepCx) -> Option<Box<dyn Watch + '_>> {
         let (source, target) = (self.source.as_deref()?, self.target.as_deref()?);
-        Some(if mysql::Server::is(cx.world.plan.systems.get(source)) {
+        let system = cx.world.plan.systems.get(source);
+        Some(if sqlserver::Server::is(system) {
+            self.sqlservers(source, target)
+        } else if mysql::Server::is(system) {
             Box::new(Servers::<mysql::Pair>::new(source, target, self))
         } else {
             Box::new(Servers::<postgres::Pair>::new(source, target, self))
         })
+    }
+
+    /// Without `by` no pair is found, and that is said.
+    fn sqlservers<'a>(&'a self, source: &'a str, target: &'a str) -> Box<dyn Watch + 'a> {
+        match self.by {
+            None | Some(By::AvailabilityGroup) => {
+                Box::new(Positions::<sqlserver::Pair<Group>>::new(source, target, self))
+            }
+            Some(By::LogShipping) => Box::new(Positions::<sqlserver::Pair<Shipping>>::new(source, target, self)),
+            Some(By::GeoReplication) => Box::new(Positions::<sqlserver::Pair<Geo>>::new(source, target, self)),
+        }
     }
 
     /// Servers are looked at through sessions; a lag that no two readings can tell apart is none.

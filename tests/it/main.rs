@@ -37,6 +37,7 @@ mod runbooks;
 mod seconds;
 mod servers;
 mod signals;
+mod sqlserver;
 mod strace;
 mod survey;
 mod syscalls;

@@ -1,5 +1,5 @@
 //! What throw-away database servers have in common: an account that is not root, programs that die with the test, a data
-//! folder that is made once and copied, a free port.
+//! folder that is made once and copied, a free port, certificates.
 
 use std::fs;
 use std::net::TcpListener;
@@ -130,4 +130,19 @@ pub(crate) fn answering<T>(
         let _ = process.wait();
     }
     panic!("no server starts: {}", fs::read_to_string(dir.join("log")).unwrap_or_default())
+}
+
+/// A CA, and a server's certificate and key for an address or a name.
+pub(crate) fn certified(to: &str) -> [String; 3] {
+    let made = || {
+        let ca_key = rcgen::KeyPair::generate()?;
+        let mut ca = rcgen::CertificateParams::new(Vec::new())?;
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = ca.self_signed(&ca_key)?;
+        let key = rcgen::KeyPair::generate()?;
+        let own = rcgen::CertificateParams::new([to.to_owned()])?;
+        let own = own.signed_by(&key, &rcgen::Issuer::from_params(&ca, &ca_key))?;
+        Ok::<_, rcgen::Error>([root.pem(), own.pem(), key.serialize_pem()])
+    };
+    made().expect("certificates")
 }

@@ -5,7 +5,7 @@
 //! null or contradictory is unknown, and says why. `Seconds_Behind_Master` is not read: it is null when a thread has stopped,
 //! zero when the link is dead, and wrong on a quiet source.
 
-use super::super::replication::{self, Position as _};
+use super::super::replication::{self, Position as _, Told, known, unless};
 use super::Product;
 use super::gtid::{self, Gtids, Log};
 
@@ -82,16 +82,6 @@ pub struct Look {
 
 /// What a look says.
 pub type Standing = replication::Standing<Gtids>;
-
-type Told<T> = Result<T, String>;
-
-fn known<'a, T>(value: Option<&'a T>, what: &str) -> Told<&'a T> {
-    value.ok_or_else(|| format!("{what} is not told"))
-}
-
-fn unless(wrong: bool, why: impl FnOnce() -> String) -> Told<()> {
-    if wrong { Err(why()) } else { Ok(()) }
-}
 
 impl Own {
     /// Where the log of a source ends, as far as it says what came before.

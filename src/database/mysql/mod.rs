@@ -14,6 +14,7 @@ mod sessions;
 mod status;
 pub mod wall;
 
+pub use super::Named;
 pub use gtid::{Gtids, Log};
 pub use pair::Pair;
-pub use server::{Named, Product, Reader, Row, Server, Writer, literal, quoted};
+pub use server::{Product, Reader, Row, Server, Writer, literal, quoted};

@@ -1,45 +1,32 @@
 //! Two servers of which one replicates the other: found, and looked at from both sides.
 
 use super::super::DatabaseError;
-use super::super::replication::{Beat, PairError, Replication, Sides};
+use super::super::link::Link;
+use super::super::replication::{Beat, Marked, PairError, Replication, Sides};
 use super::judge::{Look, Own, Source, Standing, Target};
 use super::status::{self, Statements};
-use super::{Gtids, Named, Product, Reader, Server, Writer, marker};
+use super::{Gtids, Named, Product, Server, Writer, marker};
 use crate::journal::EffectPermit;
 use crate::run::RunId;
 
-/// A session that is opened when it is needed, and again after it broke.
-#[derive(Debug)]
-struct Link {
-    server: Server,
-    session: Option<Reader>,
-}
-
-impl Link {
+impl Link<Server> {
     async fn named(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
         let mut session = self.session().await?;
         let rows = session.named(query).await?;
-        self.session = Some(session);
+        self.keep(session);
         Ok(rows)
-    }
-
-    async fn session(&mut self) -> Result<Reader, DatabaseError> {
-        match self.session.take() {
-            Some(session) => Ok(session),
-            None => self.server.reader().await,
-        }
     }
 
     async fn product(&mut self) -> Result<Product, DatabaseError> {
         let session = self.session().await?;
         let product = session.product();
-        self.session = Some(session);
+        self.keep(session);
         Ok(product)
     }
 
     /// What does not fit what was asked for.
     fn odd(&self, why: String) -> DatabaseError {
-        DatabaseError::Silent { at: self.server.at().to_owned(), cause: why }
+        DatabaseError::Silent { at: self.server().at().to_owned(), cause: why }
     }
 
     async fn own(&mut self, product: Product, is_source: bool) -> Result<Own, DatabaseError> {
@@ -52,8 +39,8 @@ impl Link {
 /// See the module.
 #[derive(Debug)]
 pub struct Pair {
-    source: Link,
-    target: Link,
+    source: Link<Server>,
+    target: Link<Server>,
     /// Who made the source, and the target.
     products: (Product, Product),
     /// Transactions of the target's own that an author knows of.
@@ -70,26 +57,25 @@ impl Pair {
         target: Server,
         known: Option<&str>,
     ) -> Result<Self, PairError> {
-        let mut source = Link { server: source, session: None };
-        let mut target = Link { server: target, session: None };
+        let (mut source, mut target) = (Link::to(source), Link::to(target));
         let products = (source.product().await?, target.product().await?);
         let is_maria = |product| matches!(product, Product::MariaDb(..));
-        let at = target.server.at();
+        let at = target.server().at();
         if is_maria(products.0) != is_maria(products.1) {
             let why = format!(
                 "one of {} and {at} is MariaDB and the other MySQL, whose transaction ids can not be compared",
-                source.server.at()
+                source.server().at()
             );
             return Err(PairError::Nothing(why));
         }
-        if source.server.database() != target.server.database() {
+        if source.server().database() != target.server().database() {
             return Err(PairError::Nothing(format!(
                 "{at} is another database than {}",
-                source.server.at()
+                source.server().at()
             )));
         }
         if target.named(Statements::of(products.1).connections).await?.is_empty() {
-            return Err(PairError::Nothing(format!("{} replicates nobody", target.server.at())));
+            return Err(PairError::Nothing(format!("{} replicates nobody", target.server().at())));
         }
         let known = known.map(|known| Gtids::read(products.1, known)).transpose();
         let known = known.map_err(DatabaseError::System)?;
@@ -98,12 +84,12 @@ impl Pair {
 
     /// The source.
     pub fn source(&self) -> &Server {
-        &self.source.server
+        self.source.server()
     }
 
     /// The target.
     pub fn target(&self) -> &Server {
-        &self.target.server
+        self.target.server()
     }
 
     /// As whom the target comes in at the source.
@@ -149,18 +135,13 @@ impl Pair {
 impl Replication for Pair {
     type Position = Gtids;
     type Look = Look;
-    const MARKS: &'static str = marker::TABLE;
 
     fn source_at(&self) -> &str {
-        self.source.server.at()
+        self.source.server().at()
     }
 
     fn target_at(&self) -> &str {
-        self.target.server.at()
-    }
-
-    fn marks_apart(&self) -> bool {
-        false
+        self.target.server().at()
     }
 
     async fn position(&mut self) -> Result<Gtids, DatabaseError> {
@@ -171,12 +152,20 @@ impl Replication for Pair {
     async fn look(&mut self) -> Result<Look, DatabaseError> {
         let target = self.read_target().await?;
         let source = self.read_source().await?;
-        let database = self.source.server.database().to_owned();
+        let database = self.source.server().database().to_owned();
         Ok(Look { database, known: self.known.clone(), source, target })
     }
 
     fn judge(look: &Look, before: Option<&Look>) -> Standing {
         look.judge(before)
+    }
+}
+
+impl Marked for Pair {
+    const MARKS: &'static str = marker::TABLE;
+
+    fn marks_apart(&self) -> bool {
+        false
     }
 
     async fn sides(&mut self) -> Result<Sides, DatabaseError> {
@@ -200,7 +189,7 @@ impl Replication for Pair {
     ) -> Result<Beat, DatabaseError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.source.server.writer().await?,
+            None => self.source.server().writer().await?,
         };
         let beat = marker::write(&mut writer, permit, run, seq).await?;
         self.writer = Some(writer);

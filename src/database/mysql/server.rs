@@ -13,7 +13,8 @@ use sqlx::{
     AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, MySqlConnection, Row as _,
 };
 
-use super::super::DatabaseError;
+use super::super::link::Opens;
+use super::super::{DatabaseError, Named};
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{MysqlSystem, Tls};
@@ -31,9 +32,6 @@ const PINNED: &str = "do get_lock(concat('migrate/', connection_id()), 0); set s
 
 /// A row of texts as a server answers it; none is NULL.
 pub type Row = Vec<Option<String>>;
-
-/// A row by the names of its columns, in small letters: servers differ in the large ones.
-pub type Named = BTreeMap<String, Option<String>>;
 
 /// Who made a server, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +167,14 @@ impl Server {
         }
         reader.limit(STATEMENT_LIMIT).await?;
         Ok(reader)
+    }
+}
+
+impl Opens for Server {
+    type Session = Reader;
+
+    async fn session(&self) -> Result<Reader, DatabaseError> {
+        self.reader().await
     }
 }
 

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::super::replication;
+use super::super::replication::{self, Told, unless};
 use super::{Lsn, marker};
 
 /// The publishing side of logical replication.
@@ -107,8 +107,6 @@ pub enum Look {
 /// What a look says.
 pub type Standing = replication::Standing<Lsn>;
 
-type Told<T> = Result<T, String>;
-
 impl Look {
     /// How far the target is. `before` is the look before this one: only two together tell whether errors go on.
     pub fn judge(&self, before: Option<&Self>) -> Standing {
@@ -127,11 +125,7 @@ impl Look {
 }
 
 fn known<T: Clone>(value: Option<&T>, what: &str) -> Told<T> {
-    value.cloned().ok_or_else(|| format!("{what} is not told"))
-}
-
-fn unless(wrong: bool, why: impl FnOnce() -> String) -> Told<()> {
-    if wrong { Err(why()) } else { Ok(()) }
+    replication::known(value, what).cloned()
 }
 
 fn logical(

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::super::DatabaseError;
-use super::super::replication::{Beat, PairError, Replication, Sides};
+use super::super::link::Link;
+use super::super::replication::{Beat, Marked, PairError, Replication, Sides};
 use super::judge::{Look, Primary, Publisher, Standby, Standing, Subscriber};
 use super::{Lsn, Reader, Server, Writer, marker, preflight};
 use crate::journal::EffectPermit;
@@ -38,25 +39,15 @@ pub enum How {
     },
 }
 
-/// A session that is opened when it is needed, and again after it broke.
-#[derive(Debug)]
-struct Link {
-    server: Server,
-    session: Option<Reader>,
-}
-
-impl Link {
+impl Link<Server> {
     async fn json<T: serde::de::DeserializeOwned>(
         &mut self,
         query: &str,
         parameters: &[&str],
     ) -> Result<T, DatabaseError> {
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => self.server.reader().await?,
-        };
+        let mut session = self.session().await?;
         let answer = session.json(query, parameters).await?;
-        self.session = Some(session);
+        self.keep(session);
         Ok(answer)
     }
 }
@@ -64,8 +55,8 @@ impl Link {
 /// See the module.
 #[derive(Debug)]
 pub struct Pair {
-    source: Link,
-    target: Link,
+    source: Link<Server>,
+    target: Link<Server>,
     how: How,
     /// Writes marks.
     writer: Option<Writer>,
@@ -138,13 +129,13 @@ pub async fn position(primary: &mut Reader) -> Result<Lsn, DatabaseError> {
 impl Pair {
     /// Finds out how `target` follows `source`. What is named must be there; without a name, there must be one answer.
     pub async fn find(source: Server, target: Server, named: Named<'_>) -> Result<Self, PairError> {
-        let mut target = Link { server: target, session: None };
+        let mut target = Link::to(target);
         let found: Follower = target.json(FOLLOWER, &[]).await?;
-        let at = target.server.at();
+        let at = target.server().at();
         let how = how(found.subscriptions, found.in_recovery, named)
             .map_err(|why| PairError::Nothing(format!("{at} {why}")))?;
         Ok(Self {
-            source: Link { server: source, session: None },
+            source: Link::to(source),
             target,
             how,
             writer: None,
@@ -160,12 +151,12 @@ impl Pair {
 
     /// The source.
     pub fn source(&self) -> &Server {
-        &self.source.server
+        self.source.server()
     }
 
     /// The target.
     pub fn target(&self) -> &Server {
-        &self.target.server
+        self.target.server()
     }
 
     /// One JSON value from the target.
@@ -190,18 +181,13 @@ impl Pair {
 impl Replication for Pair {
     type Position = Lsn;
     type Look = Look;
-    const MARKS: &'static str = marker::TABLE;
 
     fn source_at(&self) -> &str {
-        self.source.server.at()
+        self.source.server().at()
     }
 
     fn target_at(&self) -> &str {
-        self.target.server.at()
-    }
-
-    fn marks_apart(&self) -> bool {
-        matches!(self.how, How::Logical { .. })
+        self.target.server().at()
     }
 
     async fn position(&mut self) -> Result<Lsn, DatabaseError> {
@@ -234,6 +220,14 @@ impl Replication for Pair {
     fn judge(look: &Look, before: Option<&Look>) -> Standing {
         look.judge(before)
     }
+}
+
+impl Marked for Pair {
+    const MARKS: &'static str = marker::TABLE;
+
+    fn marks_apart(&self) -> bool {
+        matches!(self.how, How::Logical { .. })
+    }
 
     async fn sides(&mut self) -> Result<Sides, DatabaseError> {
         marker::sides(self).await
@@ -255,7 +249,7 @@ impl Replication for Pair {
     ) -> Result<Beat, DatabaseError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => self.source.server.writer().await?,
+            None => self.source.server().writer().await?,
         };
         let beat = marker::write(&mut writer, permit, run, seq).await?;
         self.writer = Some(writer);

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use super::super::DatabaseError;
+use super::super::link::Opens;
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{PostgresSystem, Tls};
@@ -179,6 +180,14 @@ impl Server {
         // Not every version has them.
         reader.run("select set_config(name, '0', false) from pg_settings where name in ('idle_session_timeout', 'transaction_timeout')").await?;
         Ok(reader)
+    }
+}
+
+impl Opens for Server {
+    type Session = Reader;
+
+    async fn session(&self) -> Result<Reader, DatabaseError> {
+        self.reader().await
     }
 }
 

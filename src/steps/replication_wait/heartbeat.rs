@@ -8,7 +8,7 @@ use super::servers::Unready;
 use super::{FailureClass, PerformCx, StepError, Verdict};
 use crate::clock::since;
 use crate::database::DatabaseError;
-use crate::database::replication::{Replication, Sides};
+use crate::database::replication::{Marked, Sides};
 use crate::journal::EffectPermit;
 use crate::run::{Intent, Repeat, Undo};
 use crate::steps::{Granted, marking};
@@ -40,7 +40,7 @@ pub(super) struct Heartbeat {
 
 impl Heartbeat {
     /// Makes the table.
-    pub(super) async fn begin<R: Replication>(
+    pub(super) async fn begin<R: Marked>(
         cx: &mut PerformCx<'_>,
         pair: &mut R,
         attempted: &str,
@@ -81,7 +81,7 @@ impl Heartbeat {
     }
 
     /// Writes the next row and looks how long it takes to arrive, or how old the last one is that did.
-    pub(super) async fn beat<R: Replication>(
+    pub(super) async fn beat<R: Marked>(
         &mut self,
         cx: &mut PerformCx<'_>,
         pair: &mut R,
@@ -109,7 +109,7 @@ impl Heartbeat {
     }
 
     /// Removes the table, where the target has all of it. What is left is taken up by the next attempt.
-    pub(super) async fn end<R: Replication>(
+    pub(super) async fn end<R: Marked>(
         self,
         cx: &mut PerformCx<'_>,
         pair: &mut R,
@@ -124,7 +124,7 @@ impl Heartbeat {
     }
 
     /// It beats no more; what it left is told.
-    pub(super) async fn probe<R: Replication>(pair: &mut R) -> Verdict {
+    pub(super) async fn probe<R: Marked>(pair: &mut R) -> Verdict {
         match pair.sides().await {
             Ok(left) => Verdict::Done { observed: json!(left) },
             Err(error) => Verdict::Unknown { evidence: error.to_string() },
@@ -133,7 +133,7 @@ impl Heartbeat {
 }
 
 /// Making it failed: what is known of it, and the failure.
-async fn unmade<R: Replication>(
+async fn unmade<R: Marked>(
     cx: &mut PerformCx<'_>,
     permit: EffectPermit,
     pair: &mut R,

@@ -8,7 +8,7 @@ use super::database::{CLASSES, Pause};
 use super::{Evidence, FailureClass, PerformCx, StepCx, StepError};
 use crate::clock::{advance, since};
 use crate::database::DatabaseError;
-use crate::database::replication::{Position as _, Replication, Standing};
+use crate::database::replication::{Marked, Position as _, Replication, Standing};
 use crate::database::wall::Wall;
 use crate::run::{Intent, RunId};
 
@@ -31,7 +31,7 @@ impl<W: Wall> Pause<'_, W> {
         let attempted = &self.attempted;
         if let Some(pair) = &mut self.pair {
             let seq = sentinel_seq(cx);
-            let target = format!("{} at {}", <W::Pair as Replication>::MARKS, pair.source_at());
+            let target = format!("{} at {}", <W::Pair as Marked>::MARKS, pair.source_at());
             let intent = Intent::new(SENTINEL, target, "insert", CLASSES, Value::Null, json!({ "seq": seq }));
             let run = &cx.read.world.run;
             cx.change(intent, async |permit| {

@@ -12,7 +12,7 @@ use super::{
     Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError, Verdict, With,
 };
 use crate::database::preflight::{Finding, logins};
-use crate::database::replication::{PairError, Replication, Sides, Standing};
+use crate::database::replication::{Marked, PairError, Replication, Sides, Standing};
 use crate::database::wall::{Role, Wall};
 use crate::database::{DatabaseError, mysql, postgres};
 use crate::run::{Intent, Repeat, Undo};
@@ -228,7 +228,7 @@ impl<'a, W: Wall> Pause<'a, W> {
             None => json!(pair.sides().await.map_err(|error| error.as_step_error(attempted))?),
         };
         let (after, found) = (json!(Sides::BOTH), before.clone());
-        let marks = <W::Pair as Replication>::MARKS;
+        let marks = <W::Pair as Marked>::MARKS;
         let target = format!("{marks} at {} and {}", pair.source_at(), pair.target_at());
         let intent = Intent::new(MARKER, target, "create", CLASSES, before, after);
         cx.change(intent, async |permit| {

@@ -15,7 +15,7 @@ use crate::database::postgres::reverse::{self, Ways};
 use crate::database::postgres::sequences::Values;
 use crate::database::postgres::wall::Follower;
 use crate::database::postgres::{Named, Pair, Reader, marker, sequences, wall};
-use crate::database::replication::{PairError, Replication as _, Sides};
+use crate::database::replication::{Marked as _, PairError, Replication as _, Sides};
 use crate::journal::EffectPermit;
 use crate::run::{Intent, Repeat, Undo};
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{ADMIN, Cluster, PASSWORD};
 use crate::lab::Lab;
+use crate::servers::certified;
 
 /// The server behind such a connection string, with the right password or another.
 async fn server(text: &str, password: &str) -> Server {
@@ -107,21 +108,6 @@ fn what_waiting_does_not_heal_is_told_from_what_it_may() {
         let error = slow.json::<Value>("select to_json(pg_sleep(60)::text)::text", &[]).await;
         assert!(matches!(error, Err(DatabaseError::Silent { .. })), "{error:?}");
     });
-}
-
-/// A CA, and a server's certificate and key for an address or a name.
-fn certified(to: &str) -> [String; 3] {
-    let made = || {
-        let ca_key = rcgen::KeyPair::generate()?;
-        let mut ca = rcgen::CertificateParams::new(Vec::new())?;
-        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let root = ca.self_signed(&ca_key)?;
-        let key = rcgen::KeyPair::generate()?;
-        let own = rcgen::CertificateParams::new([to.to_owned()])?;
-        let own = own.signed_by(&key, &rcgen::Issuer::from_params(&ca, &ca_key))?;
-        Ok::<_, rcgen::Error>([root.pem(), own.pem(), key.serialize_pem()])
-    };
-    made().expect("certificates")
 }
 
 #[test]

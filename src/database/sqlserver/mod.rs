@@ -1,0 +1,21 @@
+//! SQL Server: sessions whose settings do not depend on the server's, and how far one server trails another.
+//!
+//! Written from Microsoft's documentation and tried against a server of the tests only: no SQL Server was at hand. Nothing is
+//! ever written; the engine knows no session that can not, so every question is asked within a transaction that is rolled
+//! back.
+
+mod error;
+mod geo;
+mod group;
+mod lsn;
+mod pair;
+mod row;
+mod server;
+mod shipping;
+
+pub use geo::{Committed, Geo};
+pub use group::{Group, Reached};
+pub use lsn::{Lsn, NotALsn};
+pub use pair::{Mechanism, Pair, Side, Sight};
+pub use server::{Reader, Server};
+pub use shipping::Shipping;
