@@ -57,9 +57,12 @@ fn passive(command: &Command) -> bool {
     matches!(command, Command::WakeAt(_) | Command::WakeAfter(_))
 }
 
+/// Only an attempt asks. The question it asked stays on record while the step is taken back, and nobody waits there for
+/// an answer: one that is given all the same would look like work under way, and no stop would ever come to its end.
 fn answers(state: &RunState, at: Now, decision: &mut Decision) {
     for &index in &state.frontier.running {
-        if let Some((question, _)) = &state.steps[index].question {
+        let own = &state.steps[index];
+        if let (StepState::Running(_), Some((question, _))) = (&own.state, &own.question) {
             let step = &state.plan().steps[index].id;
             if let Some(answer) = answer(state, step, question, at) {
                 decision.commands.push(Command::Answer(step.clone(), answer));

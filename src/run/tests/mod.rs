@@ -4,6 +4,7 @@
 mod coverage;
 mod model;
 mod script;
+mod stops;
 mod world;
 
 use proptest::prelude::*;
