@@ -87,6 +87,11 @@ fn injections(survey: &Survey) -> Vec<Injection> {
     injections
 }
 
+/// The fault was meant for another thread's call, and met that of the loader, before anything of the program ran.
+fn never_began(ended: &Ended) -> bool {
+    ended.code() == Some(127) && ended.said().contains("error while loading shared libraries")
+}
+
 /// What must hold of the end itself, before anything is mended.
 fn ended_well(lab: &Lab, ended: &Ended, calls: &[Call], fault: &str) -> Result<bool, String> {
     let said = ended.said();
@@ -156,6 +161,10 @@ fn survives(
     if !calls.iter().any(|call| call.struck) {
         tally.lock().expect("no panic").beyond += 1;
         return whole.same(&lab);
+    }
+    if never_began(&ended) {
+        *tally.lock().expect("no panic").ends.entry(127).or_insert(0) += 1;
+        return mended(&lab, whole);
     }
     let lost = ended_well(&lab, &ended, &calls, &injection.fault)?;
     let code = ended.code().unwrap_or_default();
