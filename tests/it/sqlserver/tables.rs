@@ -287,6 +287,23 @@ fn a_row_on_one_side_only_is_missing_or_extra() {
 }
 
 #[test]
+fn a_table_on_one_side_only_is_counted_there() {
+    let Some(cluster) = Cluster::start("a table that only SQL Server has") else { return };
+    let cases = [
+        (true, "orders (3 rows at the source, 0 at the target): missing at the target"),
+        (false, "orders (0 rows at the source, 3 at the target): extra at the target"),
+    ];
+    for (is_source, told) in cases {
+        let counted = summed_by(&ROWS, |row| name(row) & 1023);
+        let shaped = shaped(ORDERS)[..2].to_vec();
+        let server = SqlServer::start([opening(FACTS), shaped, vec![counted]].concat());
+        let said = compared((&server, &cluster), is_source, "", 7);
+        assert!(said.contains(told), "{said}");
+        only_read(&server);
+    }
+}
+
+#[test]
 fn a_table_without_an_integer_key_is_read_by_one_statement() {
     let Some(cluster) = Cluster::start("a table of SQL Server by another key") else { return };
     let keys = ["0a", "0b", "0c"].map(|byte| format!("{byte}9619ff-8b86-d011-b42d-00c04fc964ff"));
