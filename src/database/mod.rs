@@ -30,6 +30,9 @@ use crate::run::{FailureClass, StepError};
 /// A row by the names of its columns, in small letters: servers differ in the large ones.
 pub type Named = BTreeMap<String, Option<String>>;
 
+/// A row of texts in the order of its columns; none is NULL.
+pub type Row = Vec<Option<String>>;
+
 /// A column, as far as two tables must agree in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::database::{
     self, Comparison, Database, DatabaseError, Depth, Limits, Pace, Reached, Sample, Side, TableComparison,
-    TableVerdict, Told, Wanted, Watch, mysql, postgres,
+    TableVerdict, Told, Wanted, Watch, mysql, postgres, sqlserver,
 };
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, RecordedEffect, Repeat, Undo, Verdict};
@@ -24,7 +24,7 @@ const NAMED: usize = 20;
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct With {
-    /// The system the rows came from: `{ postgres: … }`, `{ mysql: … }` or `{ sqlite: path }` under `systems`.
+    /// The system the rows came from: `{ postgres: … }`, `{ mysql: … }`, `{ sqlserver: … }` or `{ sqlite: path }` under `systems`.
     pub source: String,
     /// The system they were copied to.
     pub target: String,
@@ -128,17 +128,24 @@ From MariaDB or MySQL to PostgreSQL, or back, rows are compared by one text that
 `boolean`), `decimal`, text, bytes, dates, times and time stamps (in UTC); 1.0 is 1.00 there, and blanks at the end of `char` do \
 not count (PostgreSQL from 13). Binary floating-point numbers, `jsonb` and what only one engine has are not compared, and then neither is the table. \
 Types, defaults, indexes and constraints are not compared between engines.\n\n\
+From SQL Server to PostgreSQL, or back, likewise (protocol-simulated: written from Microsoft's documentation, and tried against a \
+server of the tests only): also `bit`, `money`, `uniqueidentifier`, `datetime2`, `datetimeoffset` in UTC, and `datetime` to the \
+millisecond that it shows; a tenth of a microsecond that is not 0 differs. The schema `dbo` is PostgreSQL's `public`. `float`, \
+`real`, `xml`, `sql_variant`, `rowversion`, spatial types and values that are encrypted or masked are not compared, nor tables in \
+memory, external ones, and those under a security policy. It needs version 2019 or Azure SQL, a database that allows snapshots \
+(`allow_snapshot_isolation`), and a user with SELECT and VIEW DEFINITION on it. A table without an integer key is read by one \
+statement. SQL Server with any other engine is refused.\n\n\
 With `sample_percent` every row is counted, and so many percent of the key ranges of each table (or of the parts of a hash of the \
 key) are compared by content; which ones, the id of the run decides, so that a resume compares the same. If nothing differs the \
 tables are *sampled*, with the rows compared so: the step succeeds, its evidence does not hold, and it is no verification before a \
 traffic switch. What differs, differs.\n\n\
 `load` says how hard servers may be driven: how long a statement should take and may take, a rest after each, and limits above \
 which the comparison waits between two statements and says why: `max_running`, sessions of others that carry out a statement \
-(on MariaDB and MySQL `Threads_running`), and on PostgreSQL `max_lag_bytes`, log that a follower has not applied. What the user is \
+(on MariaDB and MySQL `Threads_running`, on SQL Server requests of users), and on PostgreSQL `max_lag_bytes`, log that a follower has not applied. What the user is \
 not told is above the limit. It waits as long as it takes, or until the `timeout` of the step.\n\n\
 What was read is kept beside the journal every few seconds. A comparison that was cut off goes on from there if both servers \
 prove that nothing was written to them since (PostgreSQL by its transaction ids; MariaDB by the log of InnoDB), whatever \
-database it was written to, and that they were not restarted; else it begins again. MySQL always begins again.\n\n\
+database it was written to, and that they were not restarted; else it begins again. MySQL and SQL Server always begin again.\n\n\
 On SQLite values of different types differ (the number 1 is not the text `1`), and indexes are not compared.";
 
 /// The kind.
@@ -176,7 +183,9 @@ impl With {
     async fn compare(&self, cx: &StepCx, keep: Option<&Path>) -> Result<Comparison, StepError> {
         let is_file = |name: &String| {
             let system = cx.world.plan.systems.get(name);
-            !postgres::Server::is(system) && !mysql::Server::is(system)
+            !postgres::Server::is(system)
+                && !mysql::Server::is(system)
+                && !sqlserver::Server::is(system)
         };
         let compared = if [&self.source, &self.target].into_iter().any(is_file) {
             self.compare_files(cx).await
@@ -250,6 +259,14 @@ impl With {
                 return Ok(side);
             }
             return Ok(side.watched(Watch::postgres(&server, limits, told).await?));
+        }
+        if sqlserver::Server::is(cx.world.plan.systems.get(name)) {
+            let server = cx.sqlserver(name).await?;
+            let side = Side::sqlserver(&server, pace).await?;
+            if limits.is_none() {
+                return Ok(side);
+            }
+            return Ok(side.watched(Watch::sqlserver(&server, limits, told).await?));
         }
         let server = cx.mysql(name).await?;
         let side = Side::mysql(&server, pace).await?;

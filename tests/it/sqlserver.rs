@@ -1,7 +1,9 @@
-//! `replication.wait` between SQL Servers, against servers of these tests that speak the protocol: no SQL Server was at hand.
-//! What its views answer is taken from their documentation; a second client that others wrote checks what is spoken here.
+//! `replication.wait` between SQL Servers, and `verify.tables` from one to PostgreSQL, against servers of these tests that speak
+//! the protocol: no SQL Server was at hand. What its views answer is taken from their documentation; a second client that others
+//! wrote checks what is spoken here.
 
 mod server;
+mod tables;
 mod tds;
 mod tls;
 

@@ -17,4 +17,4 @@ pub mod wall;
 pub use super::Named;
 pub use gtid::{Gtids, Log};
 pub use pair::Pair;
-pub use server::{Product, Reader, Row, Server, Writer, literal, quoted};
+pub use server::{Product, Reader, Server, Writer, literal, quoted};

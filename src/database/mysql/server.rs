@@ -14,7 +14,7 @@ use sqlx::{
 };
 
 use super::super::link::Opens;
-use super::super::{DatabaseError, Named};
+use super::super::{DatabaseError, Named, Row};
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{MysqlSystem, Tls};
@@ -29,9 +29,6 @@ const PORT: u16 = 3306;
 const PINNED: &str = "do get_lock(concat('migrate/', connection_id()), 0); set session sql_mode = '', time_zone = '+00:00', lc_time_names = 'en_US', \
      div_precision_increment = 4, default_week_format = 0; set names utf8mb4 collate utf8mb4_bin; \
      set session transaction isolation level repeatable read";
-
-/// A row of texts as a server answers it; none is NULL.
-pub type Row = Vec<Option<String>>;
 
 /// Who made a server, and its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,12 @@ use super::super::DatabaseError;
 const REFUSALS: &[u32] = &[
     102, 105, 156, 195, 206, 207, 208, 245, 2812, 4121, 8114,
     8115, // statements that this version does not know
+    402, 448, 451, 468, 8116, 8117, 9809, // types and collations that do not go together
     229, 230, 262, 297, 300, 916, 15247, // rights
     911, 4060, 40508, 40515, 40532, // no such database, or none to be had from here
     976, 978,  // a replica that lets nobody read, or only who says that it only reads
     3906, // a database that is read only
+    3952, 41332, // a database, or a table, that has no snapshots
     18452, 18456, 18470, 18486, 18487, 18488, // logins
     40615, 40914, 47073, // firewalls of Azure SQL
 ];
@@ -48,12 +50,14 @@ mod tests {
 
     #[test]
     fn what_may_pass_is_no_refusal() {
-        // Login, rights, names, a database that lets nobody in.
-        for number in [18456, 229, 230, 300, 208, 4060, 976] {
+        // Login, rights, names, a database that lets nobody in or allows no snapshots, collations.
+        for number in [18456, 229, 230, 300, 208, 4060, 976, 3952, 468] {
             assert!(REFUSALS.contains(&number), "{number}");
         }
-        // Deadlock, lock not granted, Azure that is busy, moves a database or shuts it down, a group between two primaries.
-        for number in [1205, 1222, 10928, 10929, 40197, 40501, 40613, 49918, 6005, 17142, 983] {
+        // Deadlock, lock not granted, a table that was changed under a snapshot, Azure that is busy, moves a database or shuts it
+        // down, a group between two primaries.
+        for number in [1205, 1222, 3961, 10928, 10929, 40197, 40501, 40613, 49918, 6005, 17142, 983]
+        {
             assert!(!REFUSALS.contains(&number), "{number}");
         }
     }

@@ -1,4 +1,4 @@
-//! A server and its sessions.
+//! A server, and how it is logged in to.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,24 +10,17 @@ use serde_json::Value;
 use tiberius::error::Error;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
 use tokio::net::TcpStream;
-use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
+use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
-use super::super::{DatabaseError, Named};
+use super::super::DatabaseError;
 use super::error::of_server;
+use super::reader::{Reader, Wire};
 use crate::diagnostic::redact::Secrets;
 use crate::plan::{Endpoint, SqlserverSystem, Tls};
 
-/// How long one question may take.
-const QUESTION_LIMIT: Duration = Duration::from_secs(30);
 const PORT: u16 = 1433;
 /// Where a gateway may send a session, one after the other.
 const REDIRECTIONS: usize = 3;
-
-/// Settings that change what statements mean and how values are written out, and how long is waited for a lock.
-const PINNED: &str = "set ansi_nulls, ansi_padding, ansi_warnings, arithabort, concat_null_yields_null, quoted_identifier on; \
-     set numeric_roundabort, implicit_transactions off; set xact_abort, nocount on; set language us_english; \
-     set dateformat ymd; set textsize 2147483647; set rowcount 0; set lock_timeout 10000; set deadlock_priority low; \
-     set transaction isolation level read committed";
 
 /// A database of a server, and as whom it is opened. Opens nothing by itself.
 #[derive(Clone)]
@@ -97,13 +90,11 @@ impl Server {
                 return Err(DatabaseError::Silent { at: self.at.clone(), cause });
             }
         };
-        let mut reader = Reader { at: self.at.clone(), client };
-        reader.results(PINNED).await?;
-        Ok(reader)
+        Reader::begin(self.at.clone(), client).await
     }
 
     /// Logs in, where need be at the server that the first one names.
-    async fn connect(&self, database: &str) -> Result<Client<Compat<TcpStream>>, Error> {
+    async fn connect(&self, database: &str) -> Result<Wire, Error> {
         let mut host = self.endpoint.host.clone();
         let mut port = self.endpoint.port.unwrap_or(PORT);
         for _ in 0..REDIRECTIONS {
@@ -117,7 +108,7 @@ impl Server {
             stream.set_nodelay(true)?;
             match Box::pin(Client::connect(config, stream.compat_write())).await {
                 Err(Error::Routing { host: next, port: there }) => (host, port) = (next, there),
-                connected => return connected,
+                connected => return connected.map(Box::new),
             }
         }
         Err(Error::Protocol("one server after the other sends this session to the next".into()))
@@ -146,48 +137,13 @@ async fn config(endpoint: &Endpoint, beside: &Path) -> Result<Config, DatabaseEr
     Ok(config)
 }
 
-/// An open session that only asks; dropping it cuts the connection.
-#[derive(Debug)]
-pub struct Reader {
-    at: String,
-    client: Client<Compat<TcpStream>>,
-}
-
-impl Reader {
-    /// The rows that a query answers with, every column of which is a text, by the names of its columns. Asked within a
-    /// transaction that is rolled back.
-    pub async fn named(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
-        let rows =
-            self.results(&format!("begin transaction; {query}; rollback transaction")).await?;
-        let named = |row: &tiberius::Row| -> Result<Named, Error> {
-            let value = |(at, column): (usize, &tiberius::Column)| {
-                let value = row.try_get::<&str, _>(at)?;
-                Ok((column.name().to_lowercase(), value.map(str::to_owned)))
-            };
-            row.columns().iter().enumerate().map(value).collect()
-        };
-        rows.iter()
-            .map(named)
-            .collect::<Result<_, _>>()
-            .map_err(|error| of_server(&self.at, &error))
-    }
-
-    /// The rows of all results of a batch, within the limit.
-    async fn results(&mut self, batch: &str) -> Result<Vec<tiberius::Row>, DatabaseError> {
-        let asked = async { self.client.simple_query(batch).await?.into_results().await };
-        match tokio::time::timeout(QUESTION_LIMIT, asked).await {
-            Ok(Ok(results)) => Ok(results.into_iter().flatten().collect()),
-            Ok(Err(error)) => Err(of_server(&self.at, &error)),
-            Err(_) => {
-                let cause = format!("a question took longer than {} s", QUESTION_LIMIT.as_secs());
-                Err(DatabaseError::Silent { at: self.at.clone(), cause })
-            }
-        }
-    }
+/// A name, as it stands in a statement.
+pub fn quoted(name: &str) -> String {
+    format!("[{}]", name.replace(']', "]]"))
 }
 
 /// A text, as it stands in a statement.
-pub(super) fn literal(text: &str) -> String {
+pub fn literal(text: &str) -> String {
     format!("N'{}'", text.replace('\'', "''"))
 }
 
@@ -196,7 +152,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_can_not_end_early() {
+    fn texts_and_names_can_not_end_early() {
         assert_eq!(literal("it's"), "N'it''s'");
+        assert_eq!(quoted("a]b[c"), "[a]]b[c]");
     }
 }

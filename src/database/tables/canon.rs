@@ -1,18 +1,19 @@
 //! The one text that a value has on two engines, by its type; a type without one is not compared. Pure.
 //!
-//! | kind | PostgreSQL | MariaDB, MySQL | text |
-//! |---|---|---|---|
-//! | whole number | `smallint` to `bigint`, `boolean` (0 and 1) | `tinyint` to `bigint`, `bit`, `year` | digits |
-//! | decimal number | `numeric` | `decimal` | digits, without zeros at the end of a fraction: 1.0 is 1.00 |
-//! | text | `text`, `varchar`, `character(n)`, `uuid`, `json`, enums | `char`, `varchar`, texts, `enum`, `set`, `uuid` | UTF-8; `char` without blanks at its end |
-//! | bytes | `bytea` | `binary`, `varbinary`, blobs | lower-case hexadecimal |
-//! | date | `date` | `date` | `2024-12-31` |
-//! | time | `time` | `time` | `23:59:59.000001` |
-//! | time stamp | `timestamp`, `timestamptz` in UTC | `datetime`, `timestamp` in UTC | `2024-12-31 23:59:59.000001` |
+//! | kind | PostgreSQL | MariaDB, MySQL | SQL Server | text |
+//! |---|---|---|---|---|
+//! | whole number | `smallint` to `bigint`, `boolean` (0 and 1) | `tinyint` to `bigint`, `bit`, `year` | `tinyint` to `bigint`, `bit` | digits |
+//! | decimal number | `numeric` | `decimal` | `decimal`, `money` | digits, without zeros at the end of a fraction: 1.0 is 1.00 |
+//! | text | `text`, `varchar`, `character(n)`, `uuid`, `json`, enums | `char`, `varchar`, texts, `enum`, `set`, `uuid` | `char`, `varchar`, `text`, each also with `n`, `uniqueidentifier` in small letters | UTF-8; `char` without blanks at its end |
+//! | bytes | `bytea` | `binary`, `varbinary`, blobs | `binary`, `varbinary`, `image` | lower-case hexadecimal |
+//! | date | `date` | `date` | `date` | `2024-12-31` |
+//! | time | `time` | `time` | `time` | `23:59:59.000001` |
+//! | time stamp | `timestamp`, `timestamptz` in UTC | `datetime`, `timestamp` in UTC | `datetime2`, `datetimeoffset` in UTC, `datetime` to the millisecond as it is shown, `smalldatetime` | `2024-12-31 23:59:59.000001` |
 //!
-//! Binary floating-point numbers are written differently by each engine and are not compared; nor is `jsonb`, whose keys are in
+//! SQL Server counts tenths of a microsecond: one that is not 0 is a seventh digit, which no other engine has. Binary floating-point numbers are written differently by each engine and are not compared; nor is `jsonb`, whose keys are in
 //! an order of its own, nor what only one engine has.
 
+use super::shape::Form;
 use crate::database::mysql::quoted as in_mysql;
 use crate::database::postgres::quoted as in_postgres;
 
@@ -62,6 +63,41 @@ impl Canon {
             "date" => Self::Date,
             "time" => Self::Time,
             "datetime" | "timestamp" => Self::Stamp,
+            _ => return None,
+        })
+    }
+
+    /// Of a data type of SQL Server, and how it is converted, before [`super::sqlserver_text`] makes that the one text.
+    pub(super) fn of_sqlserver(kind: &str) -> Option<(Self, Form)> {
+        let spelled = |canon, text| (canon, Form::Spelled(text));
+        Some(match kind {
+            "bit" => (Self::Whole, Form::Bool),
+            "tinyint" | "smallint" | "int" => (Self::Whole, Form::Int4),
+            "bigint" => (Self::Whole, Form::Int8),
+            "decimal" | "numeric" => spelled(Self::Decimal, "convert(varchar(41), {})"),
+            "money" | "smallmoney" => spelled(Self::Decimal, "convert(varchar(41), {}, 2)"),
+            "char" | "nchar" => spelled(Self::Text, "rtrim(convert(nvarchar(max), {}))"),
+            "varchar" | "nvarchar" | "text" | "ntext" => {
+                spelled(Self::Text, "convert(nvarchar(max), {})")
+            }
+            "uniqueidentifier" => spelled(Self::Text, "lower(convert(varchar(36), {}))"),
+            "binary" | "varbinary" | "image" => {
+                spelled(Self::Bytes, "lower(convert(varchar(max), convert(varbinary(max), {}), 2))")
+            }
+            "date" => spelled(Self::Date, "convert(varchar(10), {}, 23)"),
+            "time" => spelled(Self::Time, "convert(varchar(16), convert(time(7), {}), 121)"),
+            "datetime2" => {
+                spelled(Self::Stamp, "convert(varchar(27), convert(datetime2(7), {}), 121)")
+            }
+            "datetimeoffset" => spelled(
+                Self::Stamp,
+                "convert(varchar(27), convert(datetime2(7), switchoffset({}, '+00:00')), 121)",
+            ),
+            // Thirds of ten milliseconds are shown as milliseconds; what more they hold depends on a setting of the database.
+            "datetime" | "smalldatetime" => {
+                let text = "concat(convert(varchar(23), convert(datetime, {}), 121), '0000')";
+                spelled(Self::Stamp, text)
+            }
             _ => return None,
         })
     }

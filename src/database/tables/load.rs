@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::database::DatabaseError;
 use crate::database::mysql::{Reader as MySqlReader, Server as MySqlServer};
 use crate::database::postgres::{Reader as PostgresReader, Server as PostgresServer};
+use crate::database::sqlserver::{Reader as SqlServerReader, Server as SqlServerServer};
+use crate::database::{DatabaseError, Named};
 
 /// How long is waited between two readings.
 const POLL: Duration = Duration::from_millis(500);
@@ -29,6 +30,16 @@ impl Limits {
     /// Nothing is limited.
     pub const fn is_none(&self) -> bool {
         self.running.is_none() && self.lag_bytes.is_none()
+    }
+
+    /// Fails where a limit is one of followers, of a server that does not tell of them.
+    fn without_lag(&self, at: &str) -> Result<(), DatabaseError> {
+        if self.lag_bytes.is_none() {
+            return Ok(());
+        }
+        let why =
+            format!("{at} does not tell how far its followers are; leave `max_lag_bytes` out");
+        Err(DatabaseError::System(why))
     }
 
     /// Why the server is left alone; none where it need not be.
@@ -56,6 +67,7 @@ pub type Told = Arc<dyn Fn(&str) + Send + Sync>;
 enum Session {
     Postgres(PostgresReader),
     MySql(MySqlReader),
+    SqlServer(SqlServerReader),
 }
 
 /// See the module.
@@ -89,14 +101,19 @@ impl Watch {
         limits: Limits,
         told: Told,
     ) -> Result<Self, DatabaseError> {
-        if limits.lag_bytes.is_some() {
-            let why = format!(
-                "{} does not tell how far its followers are; leave `max_lag_bytes` out",
-                server.at()
-            );
-            return Err(DatabaseError::System(why));
-        }
+        limits.without_lag(server.at())?;
         let session = Session::MySql(server.reader().await?);
+        Ok(Self { at: server.at().to_owned(), session, limits, told })
+    }
+
+    /// Of a SQL Server, which is not asked how far its followers are.
+    pub async fn sqlserver(
+        server: &SqlServerServer,
+        limits: Limits,
+        told: Told,
+    ) -> Result<Self, DatabaseError> {
+        limits.without_lag(server.at())?;
+        let session = Session::SqlServer(server.reader(server.database()).await?);
         Ok(Self { at: server.at().to_owned(), session, limits, told })
     }
 
@@ -115,6 +132,7 @@ impl Watch {
         match self.session {
             Session::Postgres(reader) => reader.close().await,
             Session::MySql(reader) => reader.close().await,
+            Session::SqlServer(reader) => reader.close().await,
         }
     }
 
@@ -123,15 +141,31 @@ impl Watch {
             Session::Postgres(reader) => reader.json(POSTGRES, &[]).await,
             Session::MySql(reader) => {
                 let rows = reader.named("show global status like 'Threads_running'").await?;
-                let value = rows.into_iter().next().and_then(|mut row| row.remove("value")?);
                 // One of them is this one.
-                let running =
-                    value.and_then(|text| text.parse::<u64>().ok()).map(|it| it.saturating_sub(1));
+                let running = number(rows, "value").map(|it| it.saturating_sub(1));
                 Ok(Reading { running, lag: None })
+            }
+            Session::SqlServer(reader) => {
+                let rows = reader.named(SQLSERVER).await?;
+                Ok(Reading { running: number(rows, "running"), lag: None })
             }
         }
     }
 }
+
+/// What the first row says in a column; none where it is no number.
+fn number(rows: Vec<Named>, column: &str) -> Option<u64> {
+    let value = rows.into_iter().next().and_then(|mut row| row.remove(column)?);
+    value.and_then(|text| text.parse().ok())
+}
+
+/// Sessions of this program are not counted. Who lacks the right is shown its own sessions only; on Azure SQL Database the right
+/// is one on the database.
+const SQLSERVER: &str = "select case when has_perms_by_name(null, null, 'VIEW SERVER STATE') = 1 \
+     or serverproperty('EngineEdition') = 5 and has_perms_by_name(db_name(), 'DATABASE', 'VIEW DATABASE STATE') = 1 \
+     then convert(nvarchar(20), (select count(*) from sys.dm_exec_requests r \
+         join sys.dm_exec_sessions s on s.session_id = r.session_id \
+         where s.is_user_process = 1 and coalesce(s.program_name, N'') <> app_name())) end as running";
 
 /// Sessions of this run are not counted. A user who may not see the sessions of others sees neither their state nor their kind,
 /// and how far followers are neither; a backup is no follower.

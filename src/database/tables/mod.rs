@@ -18,8 +18,11 @@ mod mysql_walk;
 mod pace;
 mod postgres;
 mod postgres_text;
+mod ranged;
 mod sample;
 mod shape;
+mod sqlserver;
+mod sqlserver_text;
 mod sums;
 
 use std::collections::BTreeSet;
@@ -38,11 +41,13 @@ use self::kept::{EqualTable, Kept, Partial};
 use self::mysql::MySql;
 use self::postgres::Postgres;
 use self::shape::{Alike, Form, Shape, View};
+use self::sqlserver::SqlServer;
 use self::sums::{Split, Sums};
 use super::DatabaseError;
 use super::compare::{Comparison, Depth, TableComparison, TableVerdict};
 use super::mysql::{Product, Server as MySqlServer};
 use super::postgres::Server as PostgresServer;
+use super::sqlserver::Server as SqlServerServer;
 
 /// Parts of a table that are looked into at once, where that costs reading the table.
 const PARTS_AT_ONCE: usize = 64;
@@ -62,6 +67,7 @@ type Keep<'a> = &'a (dyn Fn(&Partial) + Sync);
 enum Engine {
     Postgres { major: u32, encoding: String },
     MySql(Product),
+    SqlServer,
 }
 
 impl Engine {
@@ -73,14 +79,22 @@ impl Engine {
             Self::MySql(_) => [self, other].iter().all(|engine| {
                 matches!(engine, Self::MySql(Product::MariaDb(major, minor)) if (*major, *minor) >= (10, 8))
             }),
+            Self::SqlServer => false,
         }
+    }
+
+    /// Whether two servers of these engines are compared at all. What SQL Server holds was written for PostgreSQL only.
+    fn meets(&self, other: &Self) -> bool {
+        let is_either = |found: fn(&Self) -> bool| [self, other].into_iter().any(found);
+        !is_either(|it| matches!(it, Self::SqlServer))
+            || is_either(|it| matches!(it, Self::Postgres { .. }))
     }
 
     /// Whether rows can be asked for by the page they are on without reading the others.
     fn reads_pages(&self) -> bool {
         match self {
             Self::Postgres { major, .. } => *major >= 14,
-            Self::MySql(_) => false,
+            Self::MySql(_) | Self::SqlServer => false,
         }
     }
 
@@ -104,6 +118,7 @@ pub struct Side(Reading);
 enum Reading {
     Postgres(Postgres),
     MySql(MySql),
+    SqlServer(SqlServer),
 }
 
 impl Side {
@@ -117,12 +132,18 @@ impl Side {
         Ok(Self(Reading::MySql(MySql::open(server, pace).await?)))
     }
 
+    /// The same on a SQL Server.
+    pub async fn sqlserver(server: &SqlServerServer, pace: Pace) -> Result<Self, DatabaseError> {
+        Ok(Self(Reading::SqlServer(SqlServer::open(server, pace).await?)))
+    }
+
     /// The same, that leaves the server alone while it is above the limits of the watch.
     #[must_use]
     pub fn watched(mut self, watch: Watch) -> Self {
         match &mut self.0 {
             Reading::Postgres(side) => side.watch = Some(watch),
-            Reading::MySql(side) => side.watch = Some(watch),
+            Reading::MySql(side) => side.ranged.watch = Some(watch),
+            Reading::SqlServer(side) => side.ranged.watch = Some(watch),
         }
         self
     }
@@ -131,7 +152,8 @@ impl Side {
     pub async fn close(self) {
         match self.0 {
             Reading::Postgres(side) => side.close().await,
-            Reading::MySql(side) => side.close().await,
+            Reading::MySql(side) => side.ranged.close().await,
+            Reading::SqlServer(side) => side.ranged.close().await,
         }
     }
 
@@ -139,6 +161,7 @@ impl Side {
         match &self.0 {
             Reading::Postgres(side) => &side.engine,
             Reading::MySql(side) => &side.engine,
+            Reading::SqlServer(side) => &side.engine,
         }
     }
 
@@ -147,13 +170,14 @@ impl Side {
         match &self.0 {
             Reading::Postgres(side) => &side.identity,
             Reading::MySql(side) => &side.identity,
+            Reading::SqlServer(side) => &side.identity,
         }
     }
 
     /// Every table is listed, those included that may not be read.
     fn sees_all(&self) -> bool {
         match &self.0 {
-            Reading::Postgres(_) => true,
+            Reading::Postgres(_) | Reading::SqlServer(_) => true,
             Reading::MySql(side) => side.sees_all,
         }
     }
@@ -162,6 +186,7 @@ impl Side {
         match &self.0 {
             Reading::Postgres(side) => side.tables(),
             Reading::MySql(side) => side.tables(),
+            Reading::SqlServer(side) => side.tables(),
         }
     }
 
@@ -169,7 +194,7 @@ impl Side {
     async fn beside(&mut self) -> Result<Option<Beside>, DatabaseError> {
         match &mut self.0 {
             Reading::Postgres(side) => side.beside().await.map(Some),
-            Reading::MySql(_) => Ok(None),
+            Reading::MySql(_) | Reading::SqlServer(_) => Ok(None),
         }
     }
 
@@ -177,6 +202,7 @@ impl Side {
         match &mut self.0 {
             Reading::Postgres(side) => side.shape(table).await,
             Reading::MySql(side) => side.shape(table).await,
+            Reading::SqlServer(side) => side.shape(table).await,
         }
     }
 
@@ -187,7 +213,8 @@ impl Side {
     ) -> Result<Option<(i64, i64)>, DatabaseError> {
         match &mut self.0 {
             Reading::Postgres(side) => side.ends(view, column).await,
-            Reading::MySql(side) => side.ends(view, column).await,
+            Reading::MySql(side) => side.ranged.ends(view, column).await,
+            Reading::SqlServer(side) => side.ranged.ends(view, column).await,
         }
     }
 
@@ -196,6 +223,7 @@ impl Side {
         match &self.0 {
             Reading::Postgres(side) => side.mark.clone(),
             Reading::MySql(side) => side.mark.clone(),
+            Reading::SqlServer(_) => None,
         }
     }
 
@@ -209,13 +237,15 @@ impl Side {
         match &mut self.0 {
             Reading::Postgres(side) => side.sums(view, partial, seen, keep).await,
             Reading::MySql(side) => side.sums(view, partial, seen, keep).await,
+            Reading::SqlServer(side) => side.sums(view, partial, seen, keep).await,
         }
     }
 
     async fn cells(&mut self, view: &View, parts: &[i64]) -> Result<Sums, DatabaseError> {
         match &mut self.0 {
             Reading::Postgres(side) => side.cells(view, parts).await,
-            Reading::MySql(side) => side.cells(view, parts).await,
+            Reading::MySql(side) => side.ranged.cells(view, parts).await,
+            Reading::SqlServer(side) => side.ranged.cells(view, parts).await,
         }
     }
 
@@ -227,7 +257,8 @@ impl Side {
     ) -> Result<Vec<located::RowMark>, DatabaseError> {
         match &mut self.0 {
             Reading::Postgres(side) => side.rows(view, parts, cells).await,
-            Reading::MySql(side) => side.rows(view, parts, cells).await,
+            Reading::MySql(side) => side.ranged.rows(view, parts, cells).await,
+            Reading::SqlServer(side) => side.ranged.rows(view, parts, cells).await,
         }
     }
 }
@@ -269,6 +300,10 @@ pub async fn compare_servers(
     let Wanted { tables, exclude, keep, sample, .. } = wanted;
     if source.identity() == target.identity() {
         let why = "source and target are one and the same database";
+        return Err(DatabaseError::System(why.to_owned()));
+    }
+    if !source.engine().meets(target.engine()) {
+        let why = "tables of a SQL Server are compared with those of a PostgreSQL server only";
         return Err(DatabaseError::System(why.to_owned()));
     }
     let sampled = sample.map(Sample::mark).unwrap_or_default();
@@ -415,7 +450,8 @@ async fn on_one_side(
     (verdict, is_source): (TableVerdict, bool),
     seen: Seen<'_>,
 ) -> Result<TableComparison, DatabaseError> {
-    let Ok(([view, _], _)) = shape::views(only, only, Alike::InHashes) else {
+    let alike = side.engine().like(side.engine());
+    let Ok(([view, _], _)) = shape::views(only, only, alike) else {
         return Ok(without_rows(table, verdict));
     };
     let rows = sums::total(&side.sums(&view, Partial::default(), seen, &|_| ()).await?).rows;

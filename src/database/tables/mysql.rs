@@ -1,27 +1,23 @@
 //! One side on MariaDB or MySQL: one session, one snapshot, one statement at a time.
 //!
-//! Rows lie in the order of the primary key, so a table with an integer key is read range by range, and one with another key so
-//! many rows at a time. A statement that takes too long is asked again for fewer of them, in the same snapshot. A table without a
-//! primary key is read by one statement: no index could divide it.
+//! Rows lie in the order of the primary key, so a table with an integer key is read range by range (see [`super::ranged`]), and one
+//! with another key so many rows at a time. A statement that takes too long is asked again for fewer of them, in the same snapshot.
+//! A table without a primary key is read by one statement: no index could divide it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::canon::Canon;
 use super::kept::Partial;
-use super::load::Watch;
-use super::located::RowMark;
 use super::mysql_text as text;
 use super::mysql_walk::{self as walk, Walk};
 use super::pace::Pace;
+use super::ranged::{Asks, Ranged, UNDIVIDED};
 use super::shape::{ColumnShape, Form, Relation, Shape, View};
-use super::sums::{Split, Sum, Sums};
+use super::sums::{Split, Sums};
 use super::{Engine, Keep, Seen};
-use crate::database::DatabaseError;
-use crate::database::mysql::{Product, Reader, Row, Server, literal, quoted};
-
-/// What a statement may take at least that can not be asked for less.
-const UNDIVIDED: Duration = Duration::from_secs(30);
+use crate::database::mysql::{Product, Reader, Server, literal, quoted};
+use crate::database::{DatabaseError, Row};
 
 /// Characters, or bytes, of what is a brief text.
 const BRIEF: u64 = 255;
@@ -35,7 +31,8 @@ const NO_HASH: i128 = 100_000_000_000_000_000_000_000_000_000;
 /// See the module.
 #[derive(Debug)]
 pub(super) struct MySql {
-    reader: Reader,
+    /// Its session.
+    pub(super) ranged: Ranged<Reader>,
     /// Product and version.
     pub(super) engine: Engine,
     /// The same as long as nothing is written; none where the server does not say.
@@ -45,11 +42,7 @@ pub(super) struct MySql {
     /// Its user may read whatever there is: a table that it may not read is not even listed.
     pub(super) sees_all: bool,
     tables: Vec<String>,
-    pace: Pace,
-    keys_at_once: u64,
     rows_at_once: u64,
-    /// What tells when the server is to be left alone.
-    pub(super) watch: Option<Watch>,
 }
 
 impl MySql {
@@ -68,36 +61,18 @@ impl MySql {
         let engine = Engine::MySql(reader.product());
         let tables = names.into_iter().flatten().flatten().collect();
         Ok(Self {
-            reader,
+            ranged: Ranged::of(reader, pace),
             engine,
             mark,
             identity,
             sees_all,
             tables,
-            pace,
-            keys_at_once: u64::MAX,
             rows_at_once: 16_384,
-            watch: None,
         })
     }
 
     pub(super) fn tables(&self) -> Vec<String> {
         self.tables.clone()
-    }
-
-    pub(super) async fn close(self) {
-        if let Some(watch) = self.watch {
-            watch.close().await;
-        }
-        self.reader.close().await;
-    }
-
-    /// Returns once the server may be asked for more.
-    async fn clear(&mut self) -> Result<(), DatabaseError> {
-        match &mut self.watch {
-            Some(watch) => watch.clear().await,
-            None => Ok(()),
-        }
     }
 
     pub(super) async fn shape(&mut self, table: &str) -> Result<Option<Shape>, DatabaseError> {
@@ -108,8 +83,8 @@ impl MySql {
         let kind = format!(
             "select coalesce(engine, ''), cast(coalesce(table_rows, 0) as char) from information_schema.tables where {named}"
         );
-        let kind = self.whole(&kind).await?.into_iter().next().unwrap_or_default();
-        let [storage, estimate] = self.texts(kind)?;
+        let kind = self.ranged.whole(&kind).await?.into_iter().next().unwrap_or_default();
+        let [storage, estimate] = self.ranged.texts(kind)?;
         let columns = format!(
             "select column_name, data_type, is_nullable, concat(column_type, \
                if(collation_name is null, '', concat(' collate ', collation_name)), \
@@ -117,8 +92,8 @@ impl MySql {
                if(coalesce(column_default, 'NULL') = 'NULL', '', concat(' default ', column_default)), if(extra = '', '', concat(' ', extra))) \
              from information_schema.columns where {named} order by ordinal_position"
         );
-        let columns = self.whole(&columns).await?;
-        let columns = columns.into_iter().map(|row| Ok(column(self.texts(row)?)));
+        let columns = self.ranged.whole(&columns).await?;
+        let columns = columns.into_iter().map(|row| Ok(column(self.ranged.texts(row)?)));
         let columns = columns.collect::<Result<Vec<_>, DatabaseError>>()?;
         let (key, objects) = self.keys(&named).await?;
         let name = quoted(table);
@@ -146,8 +121,8 @@ impl MySql {
         );
         let mut key = Vec::new();
         let mut objects = BTreeMap::new();
-        for row in self.whole(&statement).await? {
-            let [index, many, kind, column, part] = self.texts(row)?;
+        for row in self.ranged.whole(&statement).await? {
+            let [index, many, kind, column, part] = self.ranged.texts(row)?;
             if index == "PRIMARY" {
                 key.push(column);
                 continue;
@@ -166,32 +141,12 @@ impl MySql {
              where c.{named} and c.referenced_table_name is not null group by c.constraint_name",
             named = named.replacen("table_name", "c.table_name", 1)
         );
-        for row in self.whole(&references).await? {
-            let [name, what, update, delete] = self.texts(row)?;
+        for row in self.ranged.whole(&references).await? {
+            let [name, what, update, delete] = self.ranged.texts(row)?;
             let what = format!("{what} on update {update} on delete {delete}");
             objects.insert(format!("foreign key {name}"), what);
         }
         Ok((key, objects))
-    }
-
-    /// The least and the greatest value of an integer column.
-    pub(super) async fn ends(
-        &mut self,
-        view: &View,
-        column: &str,
-    ) -> Result<Option<(i64, i64)>, DatabaseError> {
-        let column = quoted(column);
-        let asked = format!(
-            "select cast(min({column}) as char), cast(max({column}) as char) from {}",
-            view.quoted
-        );
-        let row = self.whole(&asked).await?.into_iter().next().unwrap_or_default();
-        if row.iter().any(Option::is_none) {
-            return Ok(None);
-        }
-        let [low, high] = self.texts(row)?;
-        let number = |text: String| text.parse().map_err(|_| self.reader.odd("no whole number"));
-        Ok(Some((number(low)?, number(high)?)))
     }
 
     /// The sum of every part of the table, going on from what was read of it before.
@@ -207,29 +162,19 @@ impl MySql {
         }
         match &view.split {
             Split::Ranges { column, shift } => {
-                let Some((least, greatest)) = self.ends(view, column).await? else {
-                    return Ok(partial.sums);
-                };
-                let least = partial.next.map_or(least, |next| next.max(least));
-                self.reader.limit(self.pace.limit).await?;
-                for part in (least >> shift)..=(greatest >> shift) {
-                    let (low, high) = Split::ends(part, *shift);
-                    let range = (low.max(least), high.min(greatest));
-                    self.range(view, column, (part, range), &mut partial, seen, keep).await?;
-                }
+                let along = (column.as_str(), *shift);
+                self.ranged.ranges(view, along, &mut partial, seen, keep).await?;
             }
             Split::Hashed => {
                 if let Some(order) = self.order(view).await? {
-                    self.reader.limit(self.pace.limit).await?;
+                    self.ranged.divisible(true).await?;
                     self.walk(view, &order, &mut partial, seen, keep).await?;
                 } else {
-                    let asked = summed(view, &format!("{} t", view.quoted), "true");
-                    let rows = self.whole(&asked).await?;
-                    seen(self.merge(&mut partial.sums, rows)?);
+                    self.ranged.undivided(view, &mut partial, seen).await?;
                 }
             }
         }
-        self.reader.limit(self.pace.limit.max(UNDIVIDED)).await?;
+        self.ranged.divisible(false).await?;
         partial.relation = 1;
         keep(&partial);
         Ok(partial.sums)
@@ -241,8 +186,8 @@ impl MySql {
         let Some(asked) = self.tables.iter().find(named).map(|it| walk::columns_of_key(it)) else {
             return Ok(None);
         };
-        let columns = self.whole(&asked).await?;
-        let columns = columns.into_iter().map(|row| self.texts(row));
+        let columns = self.ranged.whole(&asked).await?;
+        let columns = columns.into_iter().map(|row| self.ranged.texts(row));
         Ok(Walk::along(columns.collect::<Result<_, _>>()?))
     }
 
@@ -256,23 +201,23 @@ impl MySql {
         keep: Keep<'_>,
     ) -> Result<(), DatabaseError> {
         loop {
-            self.clear().await?;
+            self.ranged.clear().await?;
             let began = Instant::now();
             let Some((rows, to)) = self.piece(view, order, &partial.after).await? else {
                 if self.rows_at_once == 1 {
-                    return Err(self.reader.slow());
+                    return Err(self.ranged.session.slow());
                 }
                 self.rows_at_once = (self.rows_at_once / 4).max(1);
                 continue;
             };
             let took = began.elapsed();
-            seen(self.merge(&mut partial.sums, rows)?);
+            seen(self.ranged.merge(&mut partial.sums, rows)?);
             let Some(to) = to else { return Ok(()) };
             partial.after = to;
             keep(partial);
-            let next = self.pace.next(self.rows_at_once, took);
+            let next = self.ranged.pace.next(self.rows_at_once, took);
             self.rows_at_once = next.max(self.rows_at_once.min(FEW));
-            self.pace.rest(took).await;
+            self.ranged.pace.rest(took).await;
         }
     }
 
@@ -284,134 +229,12 @@ impl MySql {
         after: &[String],
     ) -> Result<Option<(Vec<Row>, Option<Vec<String>>)>, DatabaseError> {
         let bound = order.bound(&view.quoted, after, self.rows_at_once);
-        let Some(bound) = self.reader.rows(&bound).await? else { return Ok(None) };
+        let Some(bound) = self.ranged.session.rows(&bound).await? else { return Ok(None) };
         let to = bound.into_iter().next().map(|row| row.into_iter().map(Option::unwrap_or_default));
         let to = to.map(Iterator::collect::<Vec<_>>);
         let filter = order.between(after, to.as_deref());
         let asked = summed(view, &walk::from(&view.quoted), &filter);
-        Ok(self.reader.rows(&asked).await?.map(|rows| (rows, to)))
-    }
-
-    /// Adds the rows of a part whose keys lie in a range, by as many statements as it takes.
-    async fn range(
-        &mut self,
-        view: &View,
-        column: &str,
-        (part, (low, high)): (i64, (i64, i64)),
-        partial: &mut Partial,
-        seen: Seen<'_>,
-        keep: Keep<'_>,
-    ) -> Result<(), DatabaseError> {
-        let mut next = (low <= high).then_some(low);
-        while let Some(from) = next {
-            let to = high.min(from.saturating_add_unsigned(self.keys_at_once - 1));
-            let hash = text::drawn_hash(view, &part.to_string());
-            let table = format!("{} t", view.quoted);
-            let asked = grouped(&table, &part.to_string(), &hash, &text::between(column, from, to));
-            self.clear().await?;
-            let began = Instant::now();
-            let Some(rows) = self.reader.rows(&asked).await? else {
-                if self.keys_at_once == 1 {
-                    return Err(self.reader.slow());
-                }
-                let keys = to.abs_diff(from).saturating_add(1);
-                self.keys_at_once = (self.keys_at_once.min(keys) / 4).max(1);
-                continue;
-            };
-            let took = began.elapsed();
-            seen(self.merge(&mut partial.sums, rows)?);
-            next = (to < high).then(|| to + 1);
-            partial.next = Some(to.saturating_add(1));
-            keep(partial);
-            self.keys_at_once = self.pace.next(self.keys_at_once, took);
-            self.pace.rest(took).await;
-        }
-        Ok(())
-    }
-
-    /// The sum of every cell of some parts.
-    pub(super) async fn cells(
-        &mut self,
-        view: &View,
-        parts: &[i64],
-    ) -> Result<Sums, DatabaseError> {
-        let from = format!("{} t", view.quoted);
-        let (hash, filter) = (text::row_hash(view), text::is_in(view, parts));
-        let asked = grouped(&from, &text::cell(view), &hash, &filter);
-        let rows = self.whole(&asked).await?;
-        let mut sums = Sums::new();
-        self.merge(&mut sums, rows)?;
-        Ok(sums)
-    }
-
-    /// The rows of some cells.
-    pub(super) async fn rows(
-        &mut self,
-        view: &View,
-        parts: &[i64],
-        cells: &[i64],
-    ) -> Result<Vec<RowMark>, DatabaseError> {
-        let filter = format!(
-            "{} and {} in ({})",
-            text::is_in(view, parts),
-            text::cell(view),
-            super::postgres_text::list(cells)
-        );
-        let marks = text::marks(view);
-        // A key tells rows apart; rows without one are counted.
-        let (times, group) = if view.key.is_empty() {
-            let places: Vec<String> = (1..=marks.len()).map(|at| at.to_string()).collect();
-            ("cast(count(*) as char)", format!(" group by {}", places.join(", ")))
-        } else {
-            ("'1'", String::new())
-        };
-        let asked = format!(
-            "select {}, {times} from {} t where {filter}{group}",
-            marks.join(", "),
-            view.quoted
-        );
-        let rows = self.whole(&asked).await?;
-        rows.into_iter().map(|row| self.mark(view, row)).collect()
-    }
-
-    fn mark(&self, view: &View, row: Row) -> Result<RowMark, DatabaseError> {
-        let number = |text: String| text.parse().map_err(|_| self.reader.odd("no digest"));
-        let mut texts = row.into_iter();
-        let key = texts.by_ref().take(view.key.len()).map(Option::unwrap_or_default).collect();
-        let digests = texts.by_ref().take(view.columns.len());
-        let digests = digests.map(|text| text.map(number).transpose()).collect::<Result<_, _>>()?;
-        let times = texts.next().flatten().and_then(|text| text.parse().ok());
-        Ok(RowMark(key, digests, times.ok_or_else(|| self.reader.odd("no count"))?))
-    }
-
-    async fn whole(&mut self, statement: &str) -> Result<Vec<Row>, DatabaseError> {
-        self.clear().await?;
-        self.reader.rows(statement).await?.ok_or_else(|| self.reader.slow())
-    }
-
-    /// Adds sums to others; how many rows they are of.
-    fn merge(&self, sums: &mut Sums, rows: Vec<Row>) -> Result<u64, DatabaseError> {
-        let mut read = 0;
-        for row in rows {
-            let [part, rows, hash] = self.texts(row)?;
-            let (part, rows) = (part.parse().ok(), rows.parse().ok());
-            let (Some(part), Some(rows), Ok(hash)) = (part, rows, hash.parse()) else {
-                return Err(self.reader.odd("no sum"));
-            };
-            if hash >= NO_HASH {
-                let why = "a row is longer than `max_allowed_packet` of the server and has no hash";
-                return Err(DatabaseError::System(why.to_owned()));
-            }
-            sums.entry(part).or_default().add(Sum { rows, hash });
-            read += rows;
-        }
-        Ok(read)
-    }
-
-    /// So many texts; empty for NULL.
-    fn texts<const N: usize>(&self, row: Row) -> Result<[String; N], DatabaseError> {
-        let texts: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
-        texts.try_into().map_err(|_| self.reader.odd("not as many columns as asked for"))
+        Ok(self.ranged.session.rows(&asked).await?.map(|rows| (rows, to)))
     }
 }
 
@@ -441,6 +264,69 @@ async fn written(reader: &mut Reader) -> Result<Option<String>, DatabaseError> {
     }
     let asked = "select variable_value from information_schema.global_status where variable_name = 'Innodb_lsn_current'";
     Ok(reader.one(asked).await?.and_then(|row| row.into_iter().next().flatten()))
+}
+
+impl Asks for Reader {
+    async fn rows(&mut self, statement: &str) -> Result<Option<Vec<Row>>, DatabaseError> {
+        Self::rows(self, statement).await
+    }
+
+    async fn limit(&mut self, limit: Duration) -> Result<(), DatabaseError> {
+        Self::limit(self, limit).await
+    }
+
+    fn slow(&self) -> DatabaseError {
+        Self::slow(self)
+    }
+
+    fn odd(&self, why: &str) -> DatabaseError {
+        Self::odd(self, why)
+    }
+
+    async fn close(self) {
+        Self::close(self).await;
+    }
+
+    fn has_no_hash(sum: i128) -> Option<&'static str> {
+        let why = "a row is longer than `max_allowed_packet` of the server and has no hash";
+        (sum >= NO_HASH).then_some(why)
+    }
+
+    fn ends(view: &View, column: &str) -> String {
+        let column = quoted(column);
+        let table = &view.quoted;
+        format!("select cast(min({column}) as char), cast(max({column}) as char) from {table}")
+    }
+
+    fn summed(view: &View) -> String {
+        summed(view, &format!("{} t", view.quoted), "true")
+    }
+
+    fn range(view: &View, column: &str, part: i64, (from, to): (i64, i64)) -> String {
+        let part = part.to_string();
+        let (table, hash) = (format!("{} t", view.quoted), text::drawn_hash(view, &part));
+        grouped(&table, &part, &hash, &text::between(column, from, to))
+    }
+
+    fn cells(view: &View, parts: &[i64]) -> String {
+        let (hash, filter) = (text::row_hash(view), text::is_in(view, parts));
+        grouped(&format!("{} t", view.quoted), &text::cell(view), &hash, &filter)
+    }
+
+    fn marked(view: &View, parts: &[i64], cells: &[i64]) -> String {
+        let cells = super::postgres_text::list(cells);
+        let filter = format!("{} and {} in ({cells})", text::is_in(view, parts), text::cell(view));
+        let marks = text::marks(view);
+        // A key tells rows apart; rows without one are counted.
+        let (times, group) = if view.key.is_empty() {
+            let places: Vec<String> = (1..=marks.len()).map(|at| at.to_string()).collect();
+            ("cast(count(*) as char)", format!(" group by {}", places.join(", ")))
+        } else {
+            ("'1'", String::new())
+        };
+        let marks = marks.join(", ");
+        format!("select {marks}, {times} from {} t where {filter}{group}", view.quoted)
+    }
 }
 
 /// The sum of every part, of rows of the table or of some of it.

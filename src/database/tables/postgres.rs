@@ -18,7 +18,7 @@ use super::load::Watch;
 use super::located::RowMark;
 use super::pace::Pace;
 use super::postgres_text as text;
-use super::shape::{ColumnShape, Form, Relation, Shape, View};
+use super::shape::{ColumnShape, Form, Relation, Shape, View, shown};
 use super::sums::{Sum, Sums};
 use super::{Engine, Keep, Seen};
 use crate::database::DatabaseError;
@@ -89,7 +89,7 @@ impl Postgres {
         let names: Vec<(String, String)> = reader.json(names, &[]).await?;
         let tables = names
             .into_iter()
-            .map(|(schema, name)| (shown(&schema, &name), (schema, name)))
+            .map(|(schema, name)| (shown(&schema, &name, "public"), (schema, name)))
             .collect();
         let mut this = Self {
             at: server.at().to_owned(),
@@ -383,12 +383,6 @@ fn merge(sums: &mut Sums, found: Vec<(i64, u64, String)>) -> Result<(), String> 
     Ok(())
 }
 
-/// A table's name as people write it: without `public`, and quoted only where a dot would mislead.
-fn shown(schema: &str, name: &str) -> String {
-    let part = |name: &str| if name.contains(['.', '"']) { quoted(name) } else { name.to_owned() };
-    if schema == "public" { part(name) } else { format!("{}.{}", part(schema), part(name)) }
-}
-
 fn column(found: ColumnOf) -> ColumnShape {
     let form = match found.base.as_str() {
         "bool" => Form::Bool,
@@ -507,13 +501,6 @@ select json_build_object(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_shown_as_people_write_them() {
-        assert_eq!(shown("public", "orders"), "orders");
-        assert_eq!(shown("sales", "orders"), "sales.orders");
-        assert_eq!(shown("public", "a.b"), "\"a.b\"");
-    }
 
     #[test]
     fn what_is_no_sum_is_an_error() {

@@ -172,7 +172,12 @@ fn own(column: &Asked, seed: &str) -> String {
             let digits = or(&format!("encode({bytes}, 'hex')"), "''");
             format!("hashtextextended({digits} collate \"C\", {seed})")
         }
-        Form::Printed | Form::Float | Form::Bits | Form::Choice | Form::Converted => {
+        Form::Printed
+        | Form::Float
+        | Form::Bits
+        | Form::Choice
+        | Form::Converted
+        | Form::Spelled(_) => {
             format!("hashtextextended(concat({name}) collate \"C\", {seed})")
         }
     }

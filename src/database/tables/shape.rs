@@ -33,6 +33,8 @@ pub(in crate::database) enum Form {
     Bytes,
     /// Whatever has a fixed binary form, by the function that sends it.
     Sent(&'static str),
+    /// What has to be spelled out, by the expression of its text with `{}` for the column.
+    Spelled(&'static str),
     /// Everything else, as the server writes it out.
     Printed,
 }
@@ -219,6 +221,19 @@ pub(super) fn views(
     Ok((views, left_out))
 }
 
+/// A table's name as people write it, on every engine alike: without the schema where it is the usual one, and quoted only where
+/// a dot would mislead.
+pub(super) fn shown(schema: &str, name: &str, usual: &str) -> String {
+    let part = |name: &str| {
+        if name.contains(['.', '"']) {
+            format!("\"{}\"", name.replace('"', "\"\""))
+        } else {
+            name.to_owned()
+        }
+    };
+    if schema == usual { part(name) } else { format!("{}.{}", part(schema), part(name)) }
+}
+
 /// In what two declarations differ, one line each. Two engines have no types, indexes and constraints in common.
 pub(super) fn differences(source: &Shape, target: &Shape, alike: Alike) -> Vec<String> {
     let same_engine = alike != Alike::Not;
@@ -334,5 +349,13 @@ mod tests {
         assert!(differences(&source, &target, Alike::Not).is_empty());
         target.columns[1].canon = None;
         views(&source, &target, Alike::Not).expect_err("no key");
+    }
+
+    #[test]
+    fn names_are_shown_as_people_write_them() {
+        assert_eq!(shown("public", "orders", "public"), "orders");
+        assert_eq!(shown("sales", "orders", "public"), "sales.orders");
+        assert_eq!(shown("public", "a.b", "public"), "\"a.b\"");
+        assert_eq!(shown("dbo", "Orders", "dbo"), "Orders");
     }
 }

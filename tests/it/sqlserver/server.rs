@@ -25,6 +25,8 @@ pub(crate) enum Answer {
     BrokenOff(Vec<Named>),
     /// Nothing, for as long as the client stays.
     Nothing,
+    /// Nothing, until the client gives the question up; the session goes on.
+    TooSlow,
 }
 
 /// How a login is answered.
@@ -185,12 +187,15 @@ fn answer<S: Read + Write>(stream: &mut S, batch: &str, state: &Mutex<State>) ->
         Answer::Rows(rows) => tds::send(stream, &tds::rows(&rows), None)?,
         Answer::Error(number, message) => tds::send(stream, &tds::error(number, message), None)?,
         Answer::BrokenOff(rows) => {
-            // The end of an answer is shorter than half of a row.
             let message = tds::rows(&rows);
-            tds::send(stream, &message, Some(message.len() - 100))?;
+            tds::send(stream, &message, Some(message.len() - tds::BEHIND_ROWS))?;
             return Ok(false);
         }
         Answer::Nothing => until_gone(stream)?,
+        Answer::TooSlow => match tds::read(stream)? {
+            Some((tds::ATTENTION, _)) => tds::send(stream, &tds::done(tds::GIVEN_UP), None)?,
+            _ => return Ok(false),
+        },
     }
     Ok(true)
 }

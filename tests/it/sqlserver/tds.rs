@@ -7,6 +7,7 @@ use migrate::database::Named;
 
 /// Kinds of messages.
 pub(crate) const BATCH: u8 = 0x01;
+pub(crate) const ATTENTION: u8 = 0x06;
 pub(crate) const LOGIN: u8 = 0x10;
 pub(crate) const PRELOGIN: u8 = 0x12;
 const ANSWER: u8 = 0x04;
@@ -19,6 +20,10 @@ const ROOM: usize = 4096 - HEADER;
 const VERSION: [u8; 4] = [0x74, 0x00, 0x00, 0x04];
 /// 1033, case-insensitive: Latin1.
 const COLLATION: [u8; 5] = [0x09, 0x04, 0xd0, 0x00, 0x34];
+/// What stands behind the rows of an answer is longer than this by the header of a packet and some bytes less than a row has.
+pub(crate) const BEHIND_ROWS: usize = 36;
+/// Status of the end of an answer that the client gave up.
+pub(crate) const GIVEN_UP: u16 = 0x20;
 /// Longest text of a column, in bytes.
 const TEXT: u16 = 8000;
 
