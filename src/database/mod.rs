@@ -25,6 +25,9 @@ pub use trace::{Distance, Trace};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use crate::run::{FailureClass, StepError};
 
 /// A row by the names of its columns, in small letters: servers differ in the large ones.
@@ -148,6 +151,21 @@ impl DatabaseError {
         }
         error
     }
+}
+
+/// The system `name` of a runbook, which has to be of the engine whose key that is, and whose servers are called that.
+fn declared<S: DeserializeOwned>(
+    name: &str,
+    systems: &BTreeMap<String, Value>,
+    (key, what): (&str, &str),
+) -> Result<S, DatabaseError> {
+    let unfit = DatabaseError::System;
+    let system = systems.get(name).ok_or_else(|| unfit(format!("there is no system `{name}`")))?;
+    if system.get(key).is_none() {
+        let why = format!("system `{name}` is no {what}; expected `{key}: \"host=…\"`");
+        return Err(unfit(why));
+    }
+    S::deserialize(system).map_err(|why| unfit(format!("system `{name}`: {why}")))
 }
 
 /// Whether a connection ended because the server's certificate does not prove who it is.

@@ -60,6 +60,22 @@ impl Lab {
         path.display().to_string()
     }
 
+    /// A runbook of these steps between two servers, the secret `db` of which holds that password.
+    pub(crate) fn pair(&self, password: &str, source: &str, target: &str, steps: &str) -> String {
+        self.write("db", password);
+        let text = format!(
+            "migrate: 1
+wave: pair
+secrets: {{ db: {{ file: db }} }}
+systems: {{ source: {source}, target: {target} }}
+stages:
+  release:
+{steps}
+"
+        );
+        self.write("pair.yaml", &text)
+    }
+
     /// The text of a file in the lab's folder, once there is one.
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path().join(name)).ok()

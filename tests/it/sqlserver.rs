@@ -116,26 +116,18 @@ const IN_VAIN: &str = "4s";
 
 /// A runbook that waits for the second of two servers, in a lab that holds the password.
 fn runbook(lab: &Lab, ports: (u16, u16), more: &str, with: &str, timeout: &str) -> String {
-    lab.write("db", PASSWORD);
     let system = |port| {
         let server = format!("host=127.0.0.1 port={port} dbname=crm user={USER} connect_timeout=1");
         format!("{{ sqlserver: \"{server} {more}\", password: db }}")
     };
     let (source, target) = (system(ports.0), system(ports.1));
-    let text = format!(
-        "migrate: 1
-wave: pair
-secrets: {{ db: {{ file: db }} }}
-systems: {{ source: {source}, target: {target} }}
-stages:
-  release:
-    - id: lag
+    let steps = format!(
+        "    - id: lag
       uses: replication.wait
       timeout: {timeout}
-      with: {{ source: source, target: target, max_lag: 0s, poll: 100ms, hold_for: 300ms, {with} }}
-"
+      with: {{ source: source, target: target, max_lag: 0s, poll: 100ms, hold_for: 300ms, {with} }}"
     );
-    lab.write("pair.yaml", &text)
+    lab.pair(PASSWORD, &source, &target, &steps)
 }
 
 /// Runs the wait to its end; what was said.

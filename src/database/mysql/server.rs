@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures::TryStreamExt as _;
 use secrecy::ExposeSecret as _;
-use serde::Deserialize as _;
 use serde_json::Value;
 use sqlx::mysql::{MySqlColumn, MySqlConnectOptions, MySqlDatabaseError, MySqlSslMode};
 use sqlx::{
@@ -14,7 +13,7 @@ use sqlx::{
 };
 
 use super::super::link::Opens;
-use super::super::{DatabaseError, Named, Row};
+use super::super::{DatabaseError, Named, Row, declared};
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{MysqlSystem, Tls};
@@ -80,15 +79,7 @@ impl Server {
         secrets: &Secrets,
         beside: &Path,
     ) -> Result<Self, DatabaseError> {
-        let unfit = DatabaseError::System;
-        let system =
-            systems.get(name).ok_or_else(|| unfit(format!("there is no system `{name}`")))?;
-        if !Self::is(Some(system)) {
-            let why = format!("system `{name}` is no MySQL server; expected `mysql: \"host=…\"`");
-            return Err(unfit(why));
-        }
-        let system = MysqlSystem::deserialize(system)
-            .map_err(|why| unfit(format!("system `{name}`: {why}")))?;
+        let system: MysqlSystem = declared(name, systems, ("mysql", "MySQL server"))?;
         let endpoint = system.mysql;
         let mut options = MySqlConnectOptions::new()
             .username(&endpoint.user)
@@ -107,7 +98,7 @@ impl Server {
             options = options.ssl_ca(beside.join(file));
         }
         if let Some(secret) = &system.password {
-            let password = secrets.get(secret).await.map_err(unfit)?;
+            let password = secrets.get(secret).await.map_err(DatabaseError::System)?;
             options = options.password(password.expose_secret());
         }
         Ok(Self {

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
-use super::super::DatabaseError;
 use super::super::link::Opens;
+use super::super::{DatabaseError, declared};
 use crate::diagnostic::redact::Secrets;
 use crate::journal::EffectPermit;
 use crate::plan::{PostgresSystem, Tls};
@@ -61,16 +60,7 @@ impl Server {
         beside: &Path,
         run: &RunId,
     ) -> Result<Self, DatabaseError> {
-        let unfit = |why: String| DatabaseError::System(why);
-        let system =
-            systems.get(name).ok_or_else(|| unfit(format!("there is no system `{name}`")))?;
-        if !Self::is(Some(system)) {
-            return Err(unfit(format!(
-                "system `{name}` is no PostgreSQL server; expected `postgres: \"host=…\"`"
-            )));
-        }
-        let system = PostgresSystem::deserialize(system)
-            .map_err(|why| unfit(format!("system `{name}`: {why}")))?;
+        let system: PostgresSystem = declared(name, systems, ("postgres", "PostgreSQL server"))?;
         let endpoint = system.postgres;
         // Never the caller's PGPASSWORD or password file: what is used is what the runbook names.
         let mut options = PgConnectOptions::new_without_pgpass()
@@ -91,7 +81,7 @@ impl Server {
         }
         let mut link = endpoint.to_string();
         if let Some(secret) = &system.password {
-            let password = secrets.get(secret).await.map_err(unfit)?;
+            let password = secrets.get(secret).await.map_err(DatabaseError::System)?;
             options = options.password(password.expose_secret());
             let escaped = password.expose_secret().replace('\\', r"\\").replace('\'', r"\'");
             link = format!("{link} password='{escaped}'");

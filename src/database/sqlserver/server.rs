@@ -5,14 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize as _;
 use serde_json::Value;
 use tiberius::error::Error;
 use tiberius::{AuthMethod, Client, Config, EncryptionLevel};
 use tokio::net::TcpStream;
 use tokio_util::compat::TokioAsyncWriteCompatExt as _;
 
-use super::super::DatabaseError;
+use super::super::{DatabaseError, declared};
 use super::error::of_server;
 use super::reader::{Reader, Wire};
 use crate::diagnostic::redact::Secrets;
@@ -51,17 +50,9 @@ impl Server {
         secrets: &Secrets,
         beside: &Path,
     ) -> Result<Self, DatabaseError> {
-        let unfit = DatabaseError::System;
-        let system =
-            systems.get(name).ok_or_else(|| unfit(format!("there is no system `{name}`")))?;
-        if !Self::is(Some(system)) {
-            let why = format!("system `{name}` is no SQL Server; expected `sqlserver: \"host=…\"`");
-            return Err(unfit(why));
-        }
-        let system = SqlserverSystem::deserialize(system)
-            .map_err(|why| unfit(format!("system `{name}`: {why}")))?;
+        let system: SqlserverSystem = declared(name, systems, ("sqlserver", "SQL Server"))?;
         let password = match &system.password {
-            Some(secret) => secrets.get(secret).await.map_err(unfit)?,
+            Some(secret) => secrets.get(secret).await.map_err(DatabaseError::System)?,
             None => SecretString::default(),
         };
         let endpoint = system.sqlserver;

@@ -112,26 +112,13 @@ impl Replicas {
 
     /// The same as another user.
     pub(crate) fn runbook_as(&self, lab: &Lab, user: &str, steps: &str) -> String {
-        lab.write("db", PASSWORD);
         let system = |server: &Maria| {
             let system =
                 server.system("crm").replace(&format!("user={ADMIN}"), &format!("user={user}"));
             format!("{{ mysql: \"{system}\", password: db }}")
         };
         let (source, target) = (system(&self.source), system(&self.target));
-        lab.write(
-            "pair.yaml",
-            &format!(
-                "migrate: 1
-wave: pair
-secrets: {{ db: {{ file: db }} }}
-systems: {{ source: {source}, target: {target} }}
-stages:
-  release:
-{steps}
-"
-            ),
-        )
+        lab.pair(PASSWORD, &source, &target, steps)
     }
 }
 

@@ -113,21 +113,8 @@ impl Replicas {
 
     /// A runbook of these steps with the systems `source` and `target`, in a lab that holds the password.
     pub(crate) fn runbook(&self, lab: &Lab, steps: &str) -> String {
-        lab.write("db", PASSWORD);
         let (source, target) = (self.source.system(), self.target.system());
-        lab.write(
-            "pair.yaml",
-            &format!(
-                "migrate: 1
-wave: pair
-secrets: {{ db: {{ file: db }} }}
-systems: {{ source: {source}, target: {target} }}
-stages:
-  release:
-{steps}
-"
-            ),
-        )
+        lab.pair(PASSWORD, &source, &target, steps)
     }
 }
 
