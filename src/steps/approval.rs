@@ -11,9 +11,7 @@ use serde_json::{Value, json};
 use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::clock::advance;
 use crate::plan::{Class, KindSpec, Role, Span};
-use crate::run::{
-    Answer, Evidence, FailureClass, Question, RecordedEffect, Repeat, Undo, Verdict,
-};
+use crate::run::{Answer, Evidence, FailureClass, Question, RecordedEffect, Repeat, Undo, Verdict};
 
 /// Parameters of `approval`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -148,7 +146,11 @@ impl Step for With {
         let approved = Evidence {
             check: self.ask.clone(),
             verdict: "approved".to_owned(),
-            detail: format!("by {}{}{said}", answer.people.join(", "), if said.is_empty() { "" } else { ": " }),
+            detail: format!(
+                "by {}{}{said}",
+                answer.people.join(", "),
+                if said.is_empty() { "" } else { ": " }
+            ),
             holds: true,
         };
         let outputs = [("approved_by", json!(answer.people)), ("comments", json!(answer.comments))];
@@ -163,7 +165,11 @@ impl Step for With {
         Verdict::NotDone
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }
@@ -192,7 +198,10 @@ mod tests {
         assert_eq!(outcome.evidence[0].detail, "by ada, bob: lag is 0");
         assert_eq!(outcome.outputs["approved_by"], json!(["ada", "bob"]));
         let asked = bench.effects.asked.lock().expect("unpoisoned");
-        assert_eq!(asked[0].expires, Some(advance(bench.cx.first_started, Duration::from_hours(2))));
+        assert_eq!(
+            asked[0].expires,
+            Some(advance(bench.cx.first_started, Duration::from_hours(2)))
+        );
     }
 
     #[tokio::test]

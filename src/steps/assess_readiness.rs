@@ -13,9 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::table::{Answer, Finding, Row};
-use super::{
-    Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
-};
+use super::{Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
 
@@ -122,9 +120,8 @@ impl With {
         }
         let Some(from) = &self.assessment else { return Ok(Vec::new()) };
         let (azure, mut wait) = (&cx.world.azure, cx.wait());
-        let failed = |error: crate::azure::ArmError| {
-            error.into_step_error(ATTEMPTED, "nothing was changed")
-        };
+        let failed =
+            |error: crate::azure::ArmError| error.into_step_error(ATTEMPTED, "nothing was changed");
         let group = azure.resource_group(from.resource_group.as_deref()).map_err(failed)?;
         let path = format!(
             "providers/Microsoft.Migrate/assessmentProjects/{}/groups/{}/assessments/{}",
@@ -177,12 +174,19 @@ impl With {
     fn budget(&self, cost: Option<f64>) -> Option<Evidence> {
         let budget = self.monthly_budget?;
         let (verdict, detail, holds) = match cost {
-            Some(cost) if cost <= budget => ("within budget", format!("{cost:.2} of {budget:.2} a month"), true),
+            Some(cost) if cost <= budget => {
+                ("within budget", format!("{cost:.2} of {budget:.2} a month"), true)
+            }
             Some(cost) => ("over budget", format!("{cost:.2}, budget {budget:.2} a month"), false),
             None => ("not compared", "not every machine says its cost".to_owned(), false),
         };
         let holds = holds || self.accept.contains(&Finding::OverBudget);
-        Some(Evidence { check: "monthly cost".to_owned(), verdict: verdict.to_owned(), detail, holds })
+        Some(Evidence {
+            check: "monthly cost".to_owned(),
+            verdict: verdict.to_owned(),
+            detail,
+            holds,
+        })
     }
 }
 

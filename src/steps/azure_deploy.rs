@@ -136,10 +136,7 @@ impl With {
         }
         let accepted =
             azure.create_deployment(&mut cx.wait(), permit, group, name, template).await?;
-        Ok(Sent {
-            operation_url: accepted.operation_url,
-            request_id: Some(accepted.request_id),
-        })
+        Ok(Sent { operation_url: accepted.operation_url, request_id: Some(accepted.request_id) })
     }
 
     /// The failure of a deployment, in a known state or not.
@@ -246,7 +243,11 @@ impl Step for With {
         let after = json!({ "group": group, "name": name, "request": prepared.request });
         let classes = (Repeat::Guarded, Undo::LeavesInPlace);
         let id = prepared.id.as_str();
-        let permit = match cx.effects.intend(Intent::new(KEY, id, "deploy", classes, Value::Null, after)).await? {
+        let permit = match cx
+            .effects
+            .intend(Intent::new(KEY, id, "deploy", classes, Value::Null, after))
+            .await?
+        {
             Granted::Permit(permit) => permit,
             Granted::AlreadyDone(observed) => {
                 let deployment = serde_json::from_value(observed)
@@ -309,7 +310,8 @@ mod tests {
     use super::*;
     use crate::azure::testing::{Answer, Script, azure};
 
-    const POLL: &str = "https://management.azure.com/subscriptions/s/operationStatuses/08?t=1&s=signed";
+    const POLL: &str =
+        "https://management.azure.com/subscriptions/s/operationStatuses/08?t=1&s=signed";
 
     fn bench(answers: impl IntoIterator<Item = Answer>) -> (Bench, Arc<Script>) {
         let with = json!({ "template": "main.json", "parameters": { "name": "crm" } });
@@ -349,7 +351,8 @@ mod tests {
     #[tokio::test]
     async fn it_validates_starts_watches_and_hands_on_the_outputs() {
         let poll = status("Running").with("retry-after", "600");
-        let answers = [valid(), nothing(), started(), poll, status("Succeeded"), deployment("Succeeded")];
+        let answers =
+            [valid(), nothing(), started(), poll, status("Succeeded"), deployment("Succeeded")];
         let (bench, script) = bench(answers);
         let outcome = bench.perform().await.expect("deployed");
         assert_eq!(outcome.outputs["host"], "crm.example");
@@ -375,7 +378,8 @@ mod tests {
         let name = effect.intent.after["name"].as_str().expect("a name").to_owned();
         assert!(script.lines()[2].contains(&name));
 
-        let again = Script::new([deployment("Running"), deployment("Running"), deployment("Succeeded")]);
+        let again =
+            Script::new([deployment("Running"), deployment("Running"), deployment("Succeeded")]);
         let mut bench = bench;
         bench.connect(|clock| azure(&again, clock));
         let verdict = bench.step().probe(&bench.cx, &effect).await;
@@ -395,13 +399,20 @@ mod tests {
             "targetResource": { "id": "/subscriptions/s/resourceGroups/rg/providers/A/b/c" },
             "statusMessage": { "error": { "code": "NameTaken", "message": "taken" } } } }] });
         let (bench, script) = bench([
-            valid(), nothing(), started(), Answer::json(200, &failed), Answer::json(200, &operations),
+            valid(),
+            nothing(),
+            started(),
+            Answer::json(200, &failed),
+            Answer::json(200, &operations),
         ]);
         let error = bench.perform().await.expect_err("failed");
         assert_eq!((error.class, error.code.as_str()), (FailureClass::Failed, "MIG0111"));
         assert!(error.causes.iter().any(|cause| cause.starts_with("A/b/c: NameTaken")), "{error}");
         assert!(bench.effects.why_not(KEY).is_some(), "the state is known");
-        assert!(script.lines()[4].contains("/resourceGroups/rg-crm/deployments/"), "no provider in the path");
+        assert!(
+            script.lines()[4].contains("/resourceGroups/rg-crm/deployments/"),
+            "no provider in the path"
+        );
     }
 
     #[tokio::test]
@@ -452,7 +463,8 @@ mod tests {
         let template = include_str!("../../examples/steps/azure.deploy.json");
         let file = sandbox.world.runbook_dir.join("azure.deploy.json");
         std::fs::write(file, template).expect("a template");
-        let with = json!({ "template": "azure.deploy.json", "parameters": { "name": "crmtarget" } });
+        let with =
+            json!({ "template": "azure.deploy.json", "parameters": { "name": "crmtarget" } });
         let first = sandbox.step("azure.deploy", &with);
         let preview = first.step().preview(&first.cx).await.expect("a preview");
         assert_eq!(preview.changes[0].target, "Microsoft.Storage/storageAccounts/crmtarget");
@@ -463,7 +475,10 @@ mod tests {
 
         // As after a crash before `done`: the probe finds it, and another attempt starts nothing.
         let verdict = first.step().probe(&first.cx, &effect).await;
-        assert!(matches!(&verdict, Verdict::Done { observed } if Some(observed) == effect.observed.as_ref()), "{verdict:?}");
+        assert!(
+            matches!(&verdict, Verdict::Done { observed } if Some(observed) == effect.observed.as_ref()),
+            "{verdict:?}"
+        );
         let again = sandbox.step("azure.deploy", &with);
         again.perform().await.expect("found");
         assert_eq!(again.effects.recorded()[0].sent, None, "nothing was sent");

@@ -177,9 +177,10 @@ impl With {
             }
             (AvailabilityState::Unknown, _) => ("not compared", words(summary, reason)),
             (_, None) => ("not compared", "it does not say when it was checked".to_owned()),
-            (_, Some(at)) if old(*at) => {
-                ("not compared", format!("last checked at {at:.0}, not within {}", self.stale_after))
-            }
+            (_, Some(at)) if old(*at) => (
+                "not compared",
+                format!("last checked at {at:.0}, not within {}", self.stale_after),
+            ),
             (AvailabilityState::Degraded, _) => ("healthy", format!("degraded: {summary}")),
             (AvailabilityState::Available, _) => ("healthy", "available".to_owned()),
         }
@@ -267,7 +268,11 @@ impl Step for With {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }

@@ -73,7 +73,10 @@ pub const KIND: Kind = Kind {
             let count = |need: &Value, key: &str| need[key].as_array().map_or(0, Vec::len);
             let line = |need: &Value| {
                 let scope = need["scope"].as_str().unwrap_or("?").to_owned();
-                format!("{} rights at {scope}", count(need, "actions") + count(need, "data_actions"))
+                format!(
+                    "{} rights at {scope}",
+                    count(need, "actions") + count(need, "data_actions")
+                )
             };
             needs.map(line).collect()
         },
@@ -84,7 +87,8 @@ pub const KIND: Kind = Kind {
         if with.needs.is_empty() || !with.needs.iter().all(wants) {
             return Err("give `needs`, each with `actions` or `data_actions`".to_owned());
         }
-        let needs = with.needs.iter().flat_map(|need| need.actions.iter().chain(&need.data_actions));
+        let needs =
+            with.needs.iter().flat_map(|need| need.actions.iter().chain(&need.data_actions));
         if let Some(pattern) = needs.chain(&with.polling).find(|action| action.contains('*')) {
             return Err(format!("`{pattern}` is a pattern; name the actions that will be used"));
         }
@@ -146,7 +150,11 @@ impl Step for With {
         if evidence.iter().any(|it| !it.holds) {
             let shown = roles.into_iter().collect::<Vec<_>>().join(", ");
             let error = rights::missing(Self::ATTEMPTED, &evidence);
-            return Err(if shown.is_empty() { error } else { error.cause(format!("it has: {shown}")) });
+            return Err(if shown.is_empty() {
+                error
+            } else {
+                error.cause(format!("it has: {shown}"))
+            });
         }
         let principal = read.world.azure.principal().await.unwrap_or_default();
         let outputs = Outputs::from([
@@ -160,7 +168,11 @@ impl Step for With {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }
@@ -195,7 +207,8 @@ mod tests {
             "polling": ["Microsoft.Cdn/operationresults/read"],
         });
         let mut bench = Bench::new("azure.permissions", &with, &json!({}));
-        let answers: Vec<_> = answers.into_iter().map(|it| Answer::json(200, &json!({ "value": it }))).collect();
+        let answers: Vec<_> =
+            answers.into_iter().map(|it| Answer::json(200, &json!({ "value": it }))).collect();
         bench.connect(|clock| azure(&Script::new(answers), clock));
         bench
     }

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::machine::name_of;
 use super::{
-    Begun, Change, Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
+    Begun, Change, Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx,
+    StepError,
 };
 use crate::azure::{Accepted, ArmError, ComputeState, Power, ResourceId, VirtualMachine, Wait};
 use crate::journal::EffectPermit;
@@ -71,7 +72,8 @@ pub const KIND: Kind = Kind {
         check: super::check::<With>,
         describe: |with| {
             let until = with["until"].as_str().unwrap_or("deallocated");
-            let machines = with["machines"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            let machines =
+                with["machines"].as_array().into_iter().flatten().filter_map(Value::as_str);
             machines.map(|machine| format!("{} -> {until}", name_of(machine))).collect()
         },
     },
@@ -81,7 +83,8 @@ pub const KIND: Kind = Kind {
             return Err("give at least one machine".to_owned());
         }
         if with.until == Until::Deleted && with.approval.is_none() {
-            return Err("`until: deleted` needs `approval`, the id of the step that signs it off".to_owned());
+            return Err("`until: deleted` needs `approval`, the id of the step that signs it off"
+                .to_owned());
         }
         Ok(Box::new(with))
     },
@@ -168,13 +171,17 @@ impl With {
             let first = before.and_then(|it| VirtualMachine::deserialize(&it.intent.before).ok());
             let Some(first) = first.or(now) else {
                 let known = format!("there is no machine {id}; {UNCHANGED}");
-                let error = StepError::new(FailureClass::Refused, "MIG0462", self.attempted(), known);
+                let error =
+                    StepError::new(FailureClass::Refused, "MIG0462", self.attempted(), known);
                 return Err(error.hint("correct `machines` in the runbook"));
             };
             if first.power == Power::Unknown {
                 let known = format!("whether {id} runs can not be told; {UNCHANGED}");
-                let error = StepError::new(FailureClass::Refused, "MIG0464", self.attempted(), known);
-                return Err(error.hint("wait until it has started or stopped, then `migrate resume`").retryable());
+                let error =
+                    StepError::new(FailureClass::Refused, "MIG0464", self.attempted(), known);
+                return Err(error
+                    .hint("wait until it has started or stopped, then `migrate resume`")
+                    .retryable());
             }
             let disks = first.disks.iter().map(|disk| Disk::parse(disk)).collect::<Result<_, _>>();
             found.push(Machine { id, disks: disks.map_err(|error| self.failed(error))?, first });
@@ -203,7 +210,11 @@ impl With {
             .hint("put an `approval` before this step and name it under `approval`"))
     }
 
-    async fn retire(&self, cx: &mut PerformCx<'_>, machine: &Machine) -> Result<Vec<Evidence>, StepError> {
+    async fn retire(
+        &self,
+        cx: &mut PerformCx<'_>,
+        machine: &Machine,
+    ) -> Result<Vec<Evidence>, StepError> {
         self.deallocate(cx, machine).await?;
         if self.until >= Until::Snapshot {
             for disk in &machine.disks {
@@ -235,27 +246,48 @@ impl With {
         self.carry_out(cx, intent, id).await
     }
 
-    async fn snapshot(&self, cx: &mut PerformCx<'_>, machine: &Machine, disk: &Disk) -> Result<(), StepError> {
+    async fn snapshot(
+        &self,
+        cx: &mut PerformCx<'_>,
+        machine: &Machine,
+        disk: &Disk,
+    ) -> Result<(), StepError> {
         let (id, act) = (&disk.snapshot, Act::Snapshot);
         let classes = (Repeat::Repeatable, Undo::LeavesInPlace);
         let after = json!({ "of": disk.id, "location": machine.first.location });
-        let intent = Intent::new(key(act, id), id.as_str(), act.verb(), classes, Value::Null, after);
+        let intent =
+            Intent::new(key(act, id), id.as_str(), act.verb(), classes, Value::Null, after);
         self.carry_out(cx, intent, id).await
     }
 
     /// What stands now, read anew: what an earlier attempt saw is no proof, and nothing is deleted on it.
-    async fn proved(&self, cx: &mut PerformCx<'_>, machine: &Machine) -> Result<Vec<Evidence>, StepError> {
+    async fn proved(
+        &self,
+        cx: &mut PerformCx<'_>,
+        machine: &Machine,
+    ) -> Result<Vec<Evidence>, StepError> {
         let azure = cx.read.world.azure.clone();
         let unread = |error: ArmError| {
-            let known = format!("how it stands could not be read; nothing more was done to {}", machine.name());
+            let known = format!(
+                "how it stands could not be read; nothing more was done to {}",
+                machine.name()
+            );
             error.into_step_error(self.attempted(), known)
         };
         let mut wanted = Vec::new();
         // An earlier attempt may have come as far as its disks.
         let gone = self.until == Until::Deleted
-            && azure.compute_stands(&mut cx.wait(), &machine.id, ComputeState::Gone).await.map_err(unread)?;
+            && azure
+                .compute_stands(&mut cx.wait(), &machine.id, ComputeState::Gone)
+                .await
+                .map_err(unread)?;
         if !gone {
-            wanted.push((&machine.id, ComputeState::Power(Power::Deallocated), "deallocated", String::new()));
+            wanted.push((
+                &machine.id,
+                ComputeState::Power(Power::Deallocated),
+                "deallocated",
+                String::new(),
+            ));
         }
         for disk in machine.disks.iter().filter(|_| self.until >= Until::Snapshot) {
             let (of, detail) = (disk.id.as_str(), format!("of {}", name_of(disk.id.as_str())));
@@ -265,8 +297,10 @@ impl With {
         for (id, state, verdict, detail) in wanted {
             if !azure.compute_stands(&mut cx.wait(), id, state).await.map_err(unread)? {
                 let id = name_of(id.as_str());
-                let known = format!("{id} is not {verdict}; nothing more was done to {}", machine.name());
-                let error = StepError::new(FailureClass::Refused, "MIG0463", self.attempted(), known);
+                let known =
+                    format!("{id} is not {verdict}; nothing more was done to {}", machine.name());
+                let error =
+                    StepError::new(FailureClass::Refused, "MIG0463", self.attempted(), known);
                 return Err(error
                     .cause("it was, and another hand changed it since")
                     .hint("find out who changed it and why; make it so again by hand, then `migrate resume`"));
@@ -276,18 +310,36 @@ impl With {
         Ok(evidence)
     }
 
-    async fn delete(&self, cx: &mut PerformCx<'_>, id: &ResourceId, again: &str) -> Result<(), StepError> {
+    async fn delete(
+        &self,
+        cx: &mut PerformCx<'_>,
+        id: &ResourceId,
+        again: &str,
+    ) -> Result<(), StepError> {
         let classes = (Repeat::Ask, Undo::Irreversible);
         let before = json!({ "there": true });
-        let intent = Intent::new(key(Act::Delete, id), id.as_str(), Act::Delete.verb(), classes, before, json!({ "there": false }));
+        let intent = Intent::new(
+            key(Act::Delete, id),
+            id.as_str(),
+            Act::Delete.verb(),
+            classes,
+            before,
+            json!({ "there": false }),
+        );
         self.carry_out(cx, intent.by_hand(again), id).await
     }
 
     /// One change from intent to proof.
-    async fn carry_out(&self, cx: &mut PerformCx<'_>, intent: Intent, id: &ResourceId) -> Result<(), StepError> {
+    async fn carry_out(
+        &self,
+        cx: &mut PerformCx<'_>,
+        intent: Intent,
+        id: &ResourceId,
+    ) -> Result<(), StepError> {
         let act = Act::named(&intent.verb).expect("an intent of this kind");
         let (after, name) = (intent.after.clone(), name_of(id.as_str()));
-        let (attempted, known) = (format!("{} {name}", act.verb()), format!("{name} was left as it was"));
+        let (attempted, known) =
+            (format!("{} {name}", act.verb()), format!("{name} was left as it was"));
         let azure = cx.read.world.azure.clone();
         let stands = azure.compute_stands(&mut cx.wait(), id, act.wanted(&after)).await;
         if stands.map_err(|error| error.into_step_error(&attempted, &known))? {
@@ -315,7 +367,12 @@ impl With {
 }
 
 fn proof(id: &ResourceId, verdict: &str, detail: String) -> Evidence {
-    Evidence { check: name_of(id.as_str()).to_owned(), verdict: verdict.to_owned(), detail, holds: true }
+    Evidence {
+        check: name_of(id.as_str()).to_owned(),
+        verdict: verdict.to_owned(),
+        detail,
+        holds: true,
+    }
 }
 
 async fn start(
@@ -329,7 +386,9 @@ async fn start(
     match act {
         Act::Deallocate => azure.set_power(&mut wait, permit, id, "deallocate").await,
         Act::Start => azure.set_power(&mut wait, permit, id, "start").await,
-        Act::Snapshot => azure.put_snapshot(&mut wait, permit, id, (text("of"), text("location"))).await,
+        Act::Snapshot => {
+            azure.put_snapshot(&mut wait, permit, id, (text("of"), text("location"))).await
+        }
         Act::Delete => azure.delete_compute(&mut wait, permit, id).await,
     }
 }
@@ -362,7 +421,11 @@ impl Act {
 fn snapshot_of(disk: &ResourceId) -> Result<ResourceId, ArmError> {
     let lower = disk.as_str().to_ascii_lowercase();
     let at = lower.rfind("/disks/").unwrap_or(lower.len());
-    ResourceId::parse(&format!("{}/snapshots/{}-retired", &disk.as_str()[..at], name_of(disk.as_str())))
+    ResourceId::parse(&format!(
+        "{}/snapshots/{}-retired",
+        &disk.as_str()[..at],
+        name_of(disk.as_str())
+    ))
 }
 
 #[async_trait]
@@ -377,13 +440,21 @@ impl Step for With {
         };
         for machine in self.found(cx, &mut cx.wait()).await? {
             let power = json!(machine.first.power);
-            changes.push(change(machine.id.as_str(), "deallocate", power.as_str(), Some("deallocated")));
-            for Disk { id, snapshot } in machine.disks.iter().filter(|_| self.until >= Until::Snapshot) {
+            changes.push(change(
+                machine.id.as_str(),
+                "deallocate",
+                power.as_str(),
+                Some("deallocated"),
+            ));
+            for Disk { id, snapshot } in
+                machine.disks.iter().filter(|_| self.until >= Until::Snapshot)
+            {
                 let after = format!("snapshot of {}", name_of(id.as_str()));
                 changes.push(change(snapshot.as_str(), "create", None, Some(&after)));
             }
             let disks = machine.disks.iter().map(|disk| &disk.id);
-            let goes = std::iter::once(&machine.id).chain(disks).filter(|_| self.until == Until::Deleted);
+            let goes =
+                std::iter::once(&machine.id).chain(disks).filter(|_| self.until == Until::Deleted);
             changes.extend(goes.map(|id| change(id.as_str(), "delete", Some("there"), None)));
         }
         Ok(Preview { changes, readings: Vec::new() })
@@ -406,7 +477,9 @@ impl Step for With {
         let unknown = |error: ArmError| Verdict::Unknown { evidence: error.to_string() };
         let (azure, mut wait) = (&cx.world.azure, cx.wait());
         let Some(act) = Act::named(&effect.intent.verb) else {
-            return Verdict::Unknown { evidence: format!("`{}` is nothing this kind does", effect.intent.verb) };
+            return Verdict::Unknown {
+                evidence: format!("`{}` is nothing this kind does", effect.intent.verb),
+            };
         };
         let id = match ResourceId::parse(&effect.intent.target) {
             Ok(id) => id,
@@ -426,16 +499,14 @@ impl Step for With {
         let Some(before) = act.stood(&effect.intent.before) else { return Verdict::NotDone };
         match azure.compute_stands(&mut wait, &id, before).await {
             Ok(true) => Verdict::NotDone,
-            Ok(false) => Verdict::Unknown { evidence: format!("{id} stands neither as before nor as wanted") },
+            Ok(false) => Verdict::Unknown {
+                evidence: format!("{id} stands neither as before nor as wanted"),
+            },
             Err(error) => unknown(error),
         }
     }
 
-    async fn undo(
-        &self,
-        cx: &mut PerformCx<'_>,
-        effect: &RecordedEffect,
-    ) -> Result<(), StepError> {
+    async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
         if effect.intent.before["power"] != json!(Power::Running) {
             // One that did not run before is left as it is, whatever somebody did with it since.
             return Ok(());

@@ -198,7 +198,9 @@ fn describe(with: &Value) -> Vec<String> {
     };
     let mut lines: Vec<String> = records.iter().map(|record| line(record)).collect();
     if records.iter().any(|record| record["expect"].is_null()) {
-        lines.push("no `expect`: a change by another hand before the switch is not noticed".to_owned());
+        lines.push(
+            "no `expect`: a change by another hand before the switch is not noticed".to_owned(),
+        );
     }
     if with["fallback"].is_null() {
         lines.push("no `fallback`: nothing shows that the source still answers".to_owned());
@@ -241,7 +243,8 @@ impl Cutover {
                 }]
             }
             _ => {
-                let what = "one record needs `record`, `type` and `value`; several stand in `records`";
+                let what =
+                    "one record needs `record`, `type` and `value`; several stand in `records`";
                 return Err(what.to_owned());
             }
         };
@@ -274,7 +277,8 @@ impl Cutover {
         let zone = &self.with.zone;
         match self.moves.as_slice() {
             [one] => {
-                let record = self.with.record.as_ref().or(self.with.records.first().map(|it| &it.record));
+                let record =
+                    self.with.record.as_ref().or(self.with.records.first().map(|it| &it.record));
                 let record = record.map_or("?", String::as_str);
                 format!("point {} {record} in zone {zone} to {}", one.slot.kind, one.content)
             }

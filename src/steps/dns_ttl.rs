@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use super::zone::{self, Place, Who, Zone};
 use super::{
-    Change, Evidence, FailureClass, Granted, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx,
-    StepError,
+    Change, Evidence, FailureClass, Granted, Kind, Outcome, Outputs, PerformCx, Preview, Step,
+    StepCx, StepError,
 };
 use crate::clock::{advance, since};
 use crate::dns::azure::slot;
@@ -192,7 +192,8 @@ impl With {
         evidence: &mut Vec<Evidence>,
     ) -> Result<(Vec<Turn>, Option<Served>), StepError> {
         let (read, attempted, slot) = (cx.read, self.attempted(of), self.slot(of));
-        let done = |key: String| read.recorded.iter().find(move |it| it.done && it.intent.key == key);
+        let done =
+            |key: String| read.recorded.iter().find(move |it| it.done && it.intent.key == key);
         let batch = if let Some(effect) = done(of.key()) {
             zone.batch(effect, &attempted)?
         } else {
@@ -211,7 +212,8 @@ impl With {
             return Ok((batch, Some(served)));
         }
         let proved = zone.prove(cx, (&batch, Who::Authorities), self.within, &attempted).await?;
-        let old = batch.iter().filter_map(|turn| turn.now.as_ref()?.ttl()).max().unwrap_or_default();
+        let old =
+            batch.iter().filter_map(|turn| turn.now.as_ref()?.ttl()).max().unwrap_or_default();
         // A server that was late may have handed out another version with a longer TTL.
         let seen = proved.iter().map(|proved| proved.worst.as_secs()).max().unwrap_or_default();
         let served = Served {
@@ -237,7 +239,8 @@ impl With {
             let left = since(cx.clock().both().earliest(), expires);
             if !left.is_zero() {
                 let (left, ttl) = (left.as_secs(), self.ttl);
-                cx.progress.say(format!("caches may hold an old TTL for {left} s more; then {ttl} s"));
+                cx.progress
+                    .say(format!("caches may hold an old TTL for {left} s more; then {ttl} s"));
             }
             cx.read.sleep(left, cx.busy).await?;
             let proved = zone.prove(cx, (batch, Who::Everybody), self.within, &attempted).await?;
@@ -384,6 +387,9 @@ mod tests {
         lower.undo(&effects[0]).await.expect("restored");
         let set = sandbox.record_set("crm", crate::azure::RecordType::Cname).await;
         let set = set.expect("it is there");
-        assert_eq!((set.ttl(), set.values()), (Some(3600), vec!["crm-target.contoso.example".to_owned()]));
+        assert_eq!(
+            (set.ttl(), set.values()),
+            (Some(3600), vec!["crm-target.contoso.example".to_owned()])
+        );
     }
 }

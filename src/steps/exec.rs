@@ -138,11 +138,14 @@ pub const KIND: Kind = Kind {
 };
 
 fn describe(with: &Value) -> Vec<String> {
-    let argv = with["argv"].as_array().map(|argv| {
-        argv.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
-    });
+    let argv = with["argv"]
+        .as_array()
+        .map(|argv| argv.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "));
     let shell = || with["shell"].as_str().unwrap_or("?").lines().next().unwrap_or_default();
-    vec![format!("run {}", argv.filter(|argv| !argv.is_empty()).unwrap_or_else(|| shell().to_owned()))]
+    vec![format!(
+        "run {}",
+        argv.filter(|argv| !argv.is_empty()).unwrap_or_else(|| shell().to_owned())
+    )]
 }
 
 impl With {
@@ -194,7 +197,8 @@ impl With {
             };
             env.insert(name.clone(), value);
         }
-        let folder = self.folder.as_ref().map_or_else(|| cx.world.base.clone(), |path| cx.path(path));
+        let folder =
+            self.folder.as_ref().map_or_else(|| cx.world.base.clone(), |path| cx.path(path));
         Ok(Program { argv, env, folder, redactor: cx.world.secrets.redactor() })
     }
 
@@ -226,7 +230,8 @@ impl With {
         let ended = ended.map_err(|error| self.lost(cx, &attempted, &error))?;
         match ended.code {
             Some(0) => {
-                let observed = json!({ "exit_code": 0, "stdout": clean(cx, ended.stdout.trim_end()) });
+                let observed =
+                    json!({ "exit_code": 0, "stdout": clean(cx, ended.stdout.trim_end()) });
                 cx.effects.done(permit, observed.clone()).await?;
                 Ok(observed)
             }
@@ -273,12 +278,14 @@ impl With {
         if self.probe.is_empty() {
             return Err("the step has no `probe`".to_owned());
         }
-        let program = self.program(cx, self.probe.clone()).await.map_err(|error| error.to_string())?;
+        let program =
+            self.program(cx, self.probe.clone()).await.map_err(|error| error.to_string())?;
         match program.read(&cx.cancel).await.map_err(|error| error.to_string())? {
             Ended { code: Some(0), .. } => Ok(true),
             Ended { code: Some(1), .. } => Ok(false),
             Ended { code, stderr, .. } => {
-                let code = code.map_or_else(|| "a signal".to_owned(), |code| format!("code {code}"));
+                let code =
+                    code.map_or_else(|| "a signal".to_owned(), |code| format!("code {code}"));
                 Err(format!("the probe ended with {code}: {}", tail(&clean(cx, &stderr))))
             }
         }
@@ -294,7 +301,11 @@ fn tail(text: &str) -> String {
     let text = text.trim_end();
     let from = text.len().saturating_sub(STDERR_SHOWN);
     let from = (from..=text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or_default();
-    if text.is_empty() { "it wrote nothing to standard error".to_owned() } else { text[from..].to_owned() }
+    if text.is_empty() {
+        "it wrote nothing to standard error".to_owned()
+    } else {
+        text[from..].to_owned()
+    }
 }
 
 fn failed(cx: &StepCx, attempted: &str, code: i32, ended: &Ended) -> StepError {
@@ -372,7 +383,8 @@ impl Step for With {
             Ok(_) => Verdict::NotDone,
             Err(why) => {
                 let process = process.as_ref().map_or("a process", Identity::as_str);
-                let evidence = format!("{process} was started and has ended, nobody saw how; {why}");
+                let evidence =
+                    format!("{process} was started and has ended, nobody saw how; {why}");
                 Verdict::Unknown { evidence }
             }
         }
@@ -455,7 +467,9 @@ mod tests {
         let script = "read -r word; touch done";
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let folder = bench.folder.path().to_owned();
-        let still = Program { argv, env: BTreeMap::new(), folder, redactor: Redactor::default() }.hold().expect("a child");
+        let still = Program { argv, env: BTreeMap::new(), folder, redactor: Redactor::default() }
+            .hold()
+            .expect("a child");
         let mut effect = bench.effects.recorded()[0].clone();
         effect.sent = still.identity().map(|process| Sent {
             operation_url: None,

@@ -233,7 +233,11 @@ impl Step for With {
         }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         // The copy stays: it harms nobody, and the engine asks only for effects that restore.
         Ok(())
     }
@@ -299,7 +303,10 @@ mod tests {
         let bench = bench(&json!({ "source": "a", "target": "b" }));
         std::os::unix::fs::symlink("one", bench.folder.path().join("source/link")).expect("a link");
         let outcome = bench.perform().await.expect("copied");
-        assert_eq!(outcome.evidence[1].detail, "1; first link: a symbolic link to one, not followed");
+        assert_eq!(
+            outcome.evidence[1].detail,
+            "1; first link: a symbolic link to one, not followed"
+        );
         assert!(!outcome.evidence[1].holds);
     }
 
@@ -307,6 +314,9 @@ mod tests {
     async fn a_system_of_another_kind_is_named() {
         let bench = bench(&json!({ "source": "a", "target": "c" }));
         let error = bench.perform().await.expect_err("no system");
-        assert_eq!((error.code.as_str(), error.known.as_str()), ("MIG0307", "there is no system `c`"));
+        assert_eq!(
+            (error.code.as_str(), error.known.as_str()),
+            ("MIG0307", "there is no system `c`")
+        );
     }
 }

@@ -17,8 +17,8 @@ use crate::azure::{Lock, LockLevel, ResourceId, Right, Wait};
 use crate::database::Database;
 use crate::database::postgres::Server;
 use crate::freeze::{
-    Baseline, Exception, FilesWatch, Frozen, Gate, GitRef, GitWatch, Place, Schema, SchemaWatch, Stand,
-    level, shown,
+    Baseline, Exception, FilesWatch, Frozen, Gate, GitRef, GitWatch, Place, Schema, SchemaWatch,
+    Stand, level, shown,
 };
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
@@ -129,7 +129,11 @@ fn describe(with: &Value) -> Vec<String> {
     let list = |key: &str| with[key].as_array().cloned().unwrap_or_default();
     let lock = |lock: Value| {
         let text = |key: &str| lock[key].as_str().unwrap_or("?").to_owned();
-        let own = if text("level") == "read-only" { "; blocks this run's own changes there too" } else { "" };
+        let own = if text("level") == "read-only" {
+            "; blocks this run's own changes there too"
+        } else {
+            ""
+        };
         format!("lock {} {}{own}", text("scope"), text("level"))
     };
     let gate = |gate: Value| match serde_json::from_value::<Gate>(gate) {
@@ -159,7 +163,11 @@ const LOCKS: &str = "Microsoft.Authorization/locks";
 impl With {
     fn log_scopes(&self) -> Vec<&str> {
         let locks = self.locks.iter().map(|lock| lock.scope.as_str());
-        if self.scopes.is_empty() { locks.collect() } else { self.scopes.iter().map(String::as_str).collect() }
+        if self.scopes.is_empty() {
+            locks.collect()
+        } else {
+            self.scopes.iter().map(String::as_str).collect()
+        }
     }
 
     fn wanted(cx: &StepCx, at: &LockAt) -> Lock {
@@ -314,7 +322,9 @@ fn recorded(cx: &StepCx, key: &str) -> bool {
 
 fn scope(cx: &StepCx, written: &str) -> Result<ResourceId, StepError> {
     let scope = cx.world.azure.scope(written);
-    scope.map_err(|error| error.into_step_error(format!("find the scope {written}"), "nothing was changed"))
+    scope.map_err(|error| {
+        error.into_step_error(format!("find the scope {written}"), "nothing was changed")
+    })
 }
 
 /// Records a baseline as an effect: what was seen, and from when on it counts.

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{
-    Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError, gate, lock,
-};
+use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError, gate, lock};
 use crate::azure::ResourceId;
 use crate::freeze::{Frozen, Stand, shown};
 use crate::plan::{Class, KindSpec, Role};
@@ -74,7 +72,10 @@ impl With {
 }
 
 /// What would change of a part, if anything would.
-async fn change(cx: &StepCx, Part { frozen, before, .. }: Part) -> Result<Option<Change>, StepError> {
+async fn change(
+    cx: &StepCx,
+    Part { frozen, before, .. }: Part,
+) -> Result<Option<Change>, StepError> {
     match (frozen, before) {
         (Frozen::Lock { scope, lock: Some(named) }, Frozen::Lock { lock: before, .. }) => {
             let id = ResourceId::parse(&scope)
@@ -272,7 +273,11 @@ mod tests {
             let gone = verify.perform().await.expect_err("it is open");
             assert_eq!(gone.code, "MIG0401");
             end.undo(&end.effects.recorded()[0]).await.expect("closed again");
-            assert_eq!(stand(&freeze, &written).await, closed, "found by its name, and the only one");
+            assert_eq!(
+                stand(&freeze, &written).await,
+                closed,
+                "found by its name, and the only one"
+            );
             freeze.undo(effect).await.expect("opened");
             assert_eq!(stand(&freeze, &written).await, Stand::Open);
         }

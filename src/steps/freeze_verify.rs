@@ -109,7 +109,8 @@ impl Step for With {
         // What counts is the time until this step began; the wait is only for what the log tells late.
         let until = cx.clock().now();
         if self.tells_late(cx.read)? {
-            cx.progress.say(format!("waits {} for the activity log, which tells late", self.margin));
+            cx.progress
+                .say(format!("waits {} for the activity log, which tells late", self.margin));
             cx.read.sleep(self.margin.duration(), cx.busy).await?;
         }
         let evidence = self.look(cx.read, until).await?;
@@ -136,7 +137,11 @@ impl Step for With {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }

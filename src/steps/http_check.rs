@@ -124,7 +124,11 @@ impl Step for With {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }
@@ -134,7 +138,10 @@ fn refused(shown: &str, reading: &Reading, within: Span) -> StepError {
         FailureClass::Refused,
         "MIG0421",
         format!("check {shown}"),
-        format!("{} ({}); looked for {within}; nothing was changed", reading.detail, reading.health),
+        format!(
+            "{} ({}); looked for {within}; nothing was changed",
+            reading.detail, reading.health
+        ),
     )
     .hint("make the endpoint answer as the step demands, then `migrate resume`")
     .retryable()

@@ -182,7 +182,11 @@ impl Request {
     }
 
     fn wanted(&self, reply: &Reply) -> bool {
-        if self.expect.is_empty() { reply.is_success() } else { self.expect.contains(&reply.status) }
+        if self.expect.is_empty() {
+            reply.is_success()
+        } else {
+            self.expect.contains(&reply.status)
+        }
     }
 
     async fn headers(&self, cx: &StepCx) -> Result<HeaderMap, String> {

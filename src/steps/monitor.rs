@@ -165,13 +165,18 @@ impl With {
         .expect("a watch has at least one signal")
     }
 
-    async fn watch(&self, cx: &mut PerformCx<'_>, log: &mut Log) -> Result<(usize, Conclusion), StepError> {
+    async fn watch(
+        &self,
+        cx: &mut PerformCx<'_>,
+        log: &mut Log,
+    ) -> Result<(usize, Conclusion), StepError> {
         let slots = self.slots();
         // The wall clock tells what went by while nobody ran; from here on the steady one does.
         let (before, from) = (since(log.started, cx.clock().now()), cx.clock().steady());
         loop {
             let passed = before.saturating_add(since(from, cx.clock().steady()));
-            let due = u64::try_from(passed.as_millis() / self.every.duration().as_millis()).unwrap_or(u64::MAX);
+            let due = u64::try_from(passed.as_millis() / self.every.duration().as_millis())
+                .unwrap_or(u64::MAX);
             // Slots that went by without us are missing; the one under way still counts.
             let slot = log.next_slot.max(due);
             let left = self.offset(slot.min(slots)).saturating_sub(passed);
@@ -238,12 +243,13 @@ fn file(cx: &StepCx) -> PathBuf {
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
         let readings = self.signals().read(cx, &mut cx.wait()).await?;
-        let seen = readings.into_iter().zip(self.signals().names()).map(|(reading, name)| Evidence {
-            check: name,
-            verdict: reading.health.to_string(),
-            holds: reading.health == Health::Good,
-            detail: reading.detail,
-        });
+        let seen =
+            readings.into_iter().zip(self.signals().names()).map(|(reading, name)| Evidence {
+                check: name,
+                verdict: reading.health.to_string(),
+                holds: reading.health == Health::Good,
+                detail: reading.detail,
+            });
         Ok(Preview { readings: seen.collect(), ..Preview::default() })
     }
 
@@ -282,7 +288,11 @@ impl Step for With {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }

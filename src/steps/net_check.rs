@@ -5,9 +5,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
-};
+use super::{Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::dns::{HostPort, Network};
 use crate::plan::{Class, KindSpec, Role};
 use crate::run::{RecordedEffect, Repeat, Undo, Verdict};
@@ -96,9 +94,7 @@ fn chain(error: impl std::error::Error) -> String {
 fn seen(check: String, good: &str, found: Result<String, String>) -> Evidence {
     match found {
         Ok(detail) => Evidence { check, verdict: good.to_owned(), detail, holds: true },
-        Err(detail) => {
-            Evidence { check, verdict: "unreachable".to_owned(), detail, holds: false }
-        }
+        Err(detail) => Evidence { check, verdict: "unreachable".to_owned(), detail, holds: false },
     }
 }
 
@@ -134,7 +130,11 @@ impl Step for With {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }

@@ -15,9 +15,7 @@ use super::{Change, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::http::{self, Reply};
 use crate::journal::EffectPermit;
 use crate::plan::{Class, KindSpec, Role};
-use crate::run::{
-    EffectId, Evidence, FailureClass, Intent, RecordedEffect, Repeat, Undo, Verdict,
-};
+use crate::run::{EffectId, Evidence, FailureClass, Intent, RecordedEffect, Repeat, Undo, Verdict};
 
 /// Key of the one intent.
 const KEY: &str = "message";
@@ -126,7 +124,12 @@ impl With {
         http::idempotency_key(&cx.world.run, &effect)
     }
 
-    async fn post(&self, cx: &StepCx, permit: &EffectPermit, url: &Url) -> Result<Reply, StepError> {
+    async fn post(
+        &self,
+        cx: &StepCx,
+        permit: &EffectPermit,
+        url: &Url,
+    ) -> Result<Reply, StepError> {
         let body = json!({
             "id": Self::id(cx),
             "wave": cx.world.plan.wave,
@@ -199,7 +202,12 @@ impl Step for With {
         let told = Evidence {
             check: "message".to_owned(),
             verdict: "sent".to_owned(),
-            detail: format!("to {} through {}: {}", self.to.join(", "), self.target(), self.message),
+            detail: format!(
+                "to {} through {}: {}",
+                self.to.join(", "),
+                self.target(),
+                self.message
+            ),
             holds: true,
         };
         cx.progress.say(&self.message);
@@ -214,13 +222,18 @@ impl Step for With {
             // The console is told at the end of every attempt.
             None => Verdict::NotDone,
             Some(_) => Verdict::Unknown {
-                evidence: "a webhook can not be asked; the message carries the same id when sent again"
-                    .to_owned(),
+                evidence:
+                    "a webhook can not be asked; the message carries the same id when sent again"
+                        .to_owned(),
             },
         }
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         // What was said stays said; the engine asks only for effects that restore.
         Ok(())
     }
@@ -242,7 +255,9 @@ mod tests {
     /// A receiver that answers every message with `status`.
     async fn receiver(status: StatusCode) -> (String, Ledger) {
         let ledger = Ledger::default();
-        let hook = move |State(ledger): State<Ledger>, headers: HeaderMap, Json(body): Json<Value>| async move {
+        let hook = move |State(ledger): State<Ledger>,
+                         headers: HeaderMap,
+                         Json(body): Json<Value>| async move {
             let id = headers["idempotency-key"].to_str().expect("text").to_owned();
             ledger.lock().expect("unpoisoned").push((id, body));
             status
@@ -269,7 +284,8 @@ mod tests {
         let [(id, body)] = ledger.as_slice() else { panic!("one message, not {ledger:?}") };
         assert_eq!((id.as_str(), &body["id"]), ("run/step/message", &json!("run/step/message")));
         assert_eq!((&body["to"], &body["wave"]), (&json!(["crm-team"]), &json!("wave")));
-        let head: crate::journal::Head = serde_json::from_value(body["journal"].clone()).expect("a head");
+        let head: crate::journal::Head =
+            serde_json::from_value(body["journal"].clone()).expect("a head");
         assert_eq!(head.records, 7, "what `journal verify --head` reads");
         assert_eq!(bench.effects.recorded()[0].intent.target, "webhook at 127.0.0.1");
     }

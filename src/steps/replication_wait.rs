@@ -169,16 +169,25 @@ pub const KIND: Kind = Kind {
     build: |with| {
         let with = super::read::<With>(with)?;
         let servers = with.source.is_some() && with.target.is_some();
-        let given = [!with.items.is_empty(), !with.resources.is_empty(), !with.command.is_empty(), servers];
-        if given.into_iter().filter(|given| *given).count() != 1 || with.source.is_some() != with.target.is_some() {
-            return Err("give one of `items`, `resources`, `command`, or `source` with `target`".to_owned());
+        let given =
+            [!with.items.is_empty(), !with.resources.is_empty(), !with.command.is_empty(), servers];
+        if given.into_iter().filter(|given| *given).count() != 1
+            || with.source.is_some() != with.target.is_some()
+        {
+            return Err(
+                "give one of `items`, `resources`, `command`, or `source` with `target`".to_owned()
+            );
         }
-        let of_servers = [&with.subscription, &with.slot, &with.target_own].iter().any(|it| it.is_some());
+        let of_servers =
+            [&with.subscription, &with.slot, &with.target_own].iter().any(|it| it.is_some());
         if !servers && (with.heartbeat || with.by.is_some() || of_servers) {
             return Err("`subscription`, `slot`, `target_own`, `by` and `heartbeat` belong to `source` and `target`".to_owned());
         }
         if with.subscription.is_some() && with.slot.is_some() {
-            return Err("give `subscription` for a logical replication or `slot` for a physical one".to_owned());
+            return Err(
+                "give `subscription` for a logical replication or `slot` for a physical one"
+                    .to_owned(),
+            );
         }
         for written in &with.resources {
             let id = ResourceId::parse(written).map_err(|error| error.to_string())?;
@@ -199,7 +208,9 @@ fn describe(with: &Value) -> Vec<String> {
     let hold = text("hold_for").unwrap_or_else(|| thirty_seconds().to_string());
     let lag = format!("lag at most {limit} for {hold}");
     let beats = with["heartbeat"] == true;
-    let beats = beats.then(|| "makes the table migrate.marker, writes a row of it meanwhile, and removes it".to_owned());
+    let beats = beats.then(|| {
+        "makes the table migrate.marker, writes a row of it meanwhile, and removes it".to_owned()
+    });
     [lag].into_iter().chain(beats).collect()
 }
 
@@ -227,8 +238,12 @@ impl With {
             None | Some(By::AvailabilityGroup) => {
                 Box::new(Positions::<sqlserver::Pair<Group>>::new(source, target, self))
             }
-            Some(By::LogShipping) => Box::new(Positions::<sqlserver::Pair<Shipping>>::new(source, target, self)),
-            Some(By::GeoReplication) => Box::new(Positions::<sqlserver::Pair<Geo>>::new(source, target, self)),
+            Some(By::LogShipping) => {
+                Box::new(Positions::<sqlserver::Pair<Shipping>>::new(source, target, self))
+            }
+            Some(By::GeoReplication) => {
+                Box::new(Positions::<sqlserver::Pair<Geo>>::new(source, target, self))
+            }
         }
     }
 
@@ -245,7 +260,11 @@ impl With {
     }
 
     /// One look at everything: names with their readings. `Err` for what waiting can not heal.
-    async fn look(&self, cx: &StepCx, wait: &mut Wait<'_>) -> Result<Vec<(String, Reading)>, StepError> {
+    async fn look(
+        &self,
+        cx: &StepCx,
+        wait: &mut Wait<'_>,
+    ) -> Result<Vec<(String, Reading)>, StepError> {
         // The time of asking: a recovery point made while the answer travels is no lag.
         let now = cx.clock().now();
         if !self.command.is_empty() {
@@ -269,7 +288,10 @@ impl With {
     /// What is looked at, by name.
     fn ids(&self, cx: &StepCx) -> Result<Vec<(String, ResourceId)>, ArmError> {
         let azure = &cx.world.azure;
-        let items = self.items.iter().map(|item| Ok((item.item.clone(), azure.replication_item_id(&item.id())?)));
+        let items = self
+            .items
+            .iter()
+            .map(|item| Ok((item.item.clone(), azure.replication_item_id(&item.id())?)));
         let resources = self.resources.iter().map(|written| {
             let id = ResourceId::parse(written)?;
             Ok((super::machine::name_of(id.as_str()).to_owned(), id))
@@ -306,13 +328,14 @@ impl With {
     }
 
     /// Looks until the gate opens, or time is up.
-    async fn wait(&self, cx: &mut PerformCx<'_>, mut servers: Option<&mut (dyn Watch + '_)>) -> Result<Outcome, StepError> {
+    async fn wait(
+        &self,
+        cx: &mut PerformCx<'_>,
+        mut servers: Option<&mut (dyn Watch + '_)>,
+    ) -> Result<Outcome, StepError> {
         let read = cx.read;
-        let mut gate = Gate::new(
-            self.limit(),
-            self.hold_for.duration(),
-            self.stale_after.duration(),
-        );
+        let mut gate =
+            Gate::new(self.limit(), self.hold_for.duration(), self.stale_after.duration());
         loop {
             let look = match &mut servers {
                 Some(servers) => servers.look(cx).await?,

@@ -182,9 +182,11 @@ impl With {
         }
         let late = self.gate.metrics.iter().map(|metric| metric.late).max();
         if late.is_some_and(|late| self.gate.hold_for.duration() <= late.duration() + MINUTE) {
-            return Err("the gate's `hold_for` must be more than a minute longer than its metrics are \
+            return Err(
+                "the gate's `hold_for` must be more than a minute longer than its metrics are \
                         `late`, else it would open on what was before the step"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if self.gate.within.is_some_and(|within| within <= self.gate.hold_for) {
             return Err("the gate's `within` must be longer than its `hold_for`".to_owned());
@@ -274,7 +276,8 @@ impl Step for With {
         }
         let azure = cx.read.world.azure.clone();
         let parts = self.parts(&azure)?;
-        let attempted = format!("restore the weight of {}", self.target(&azure, &parts).name(key.side));
+        let attempted =
+            format!("restore the weight of {}", self.target(&azure, &parts).name(key.side));
         let target = Target { attempted: &attempted, ..self.target(&azure, &parts) }.after(&round);
         let weight = |value: &Value| serde_json::from_value::<Weight>(value.clone()).ok();
         let before = weight(&effect.intent.before);

@@ -131,7 +131,9 @@ impl With {
             self.attempted(),
             self.evidence(found).detail,
         )
-        .hint("copy again with `files.sync`, or look at the files named; nothing was changed by this");
+        .hint(
+            "copy again with `files.sync`, or look at the files named; nothing was changed by this",
+        );
         let named = found.rest.iter().take(NAMED);
         error.causes.extend(named.map(|(path, verdict)| format!("{path}: {verdict}")));
         let more = found.rest.len().saturating_sub(NAMED);
@@ -175,7 +177,11 @@ impl Step for With {
         Verdict::NotDone
     }
 
-    async fn undo(&self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }
@@ -189,8 +195,7 @@ mod tests {
 
     fn bench(files: &[(&str, &str)]) -> Bench {
         let systems = json!({ "a": { "folder": "source" }, "b": { "folder": "target" } });
-        let bench =
-            Bench::new("verify.files", &json!({ "source": "a", "target": "b" }), &systems);
+        let bench = Bench::new("verify.files", &json!({ "source": "a", "target": "b" }), &systems);
         for side in ["source", "target"] {
             fs::create_dir(bench.folder.path().join(side)).expect("a folder");
         }

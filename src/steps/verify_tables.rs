@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::database::{
-    self, Comparison, Database, DatabaseError, Depth, Limits, Pace, Reached, Sample, Side, TableComparison,
-    TableVerdict, Told, Wanted, Watch, mysql, postgres, sqlserver,
+    self, Comparison, Database, DatabaseError, Depth, Limits, Pace, Reached, Sample, Side,
+    TableComparison, TableVerdict, Told, Wanted, Watch, mysql, postgres, sqlserver,
 };
 use crate::plan::{Class, KindSpec, Role, Span};
 use crate::run::{Evidence, FailureClass, RecordedEffect, Repeat, Undo, Verdict};
@@ -56,7 +56,10 @@ impl TryFrom<u8> for Percent {
     type Error = &'static str;
 
     fn try_from(number: u8) -> Result<Self, Self::Error> {
-        (1..=99).contains(&number).then_some(Self(number)).ok_or("expected 1 to 99 percent; leave it out to compare all")
+        (1..=99)
+            .contains(&number)
+            .then_some(Self(number))
+            .ok_or("expected 1 to 99 percent; leave it out to compare all")
     }
 }
 
@@ -277,8 +280,7 @@ impl With {
     }
 
     fn mismatch(&self, found: &Comparison) -> StepError {
-        let not_equal: Vec<_> =
-            found.tables.iter().filter(|table| !alike(table)).collect();
+        let not_equal: Vec<_> = found.tables.iter().filter(|table| !alike(table)).collect();
         let known = if found.tables.is_empty() {
             "neither side has a table; nothing was compared".to_owned()
         } else if not_equal.is_empty() {

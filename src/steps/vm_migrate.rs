@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::machine::{Carried, Ended, Gate, Machine, WorstHealth, carry_out, check, name_of, running, settle};
+use super::machine::{
+    Carried, Ended, Gate, Machine, WorstHealth, carry_out, check, name_of, running, settle,
+};
 use super::{
     Change, Evidence, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
 };
@@ -103,15 +105,18 @@ impl With {
     }
 
     fn gate(&self) -> Gate {
-        Gate { operation: "Migrate", max_lag: self.max_lag, health: self.health, tested: self.tested }
+        Gate {
+            operation: "Migrate",
+            max_lag: self.max_lag,
+            health: self.health,
+            tested: self.tested,
+        }
     }
 
     fn intent(&self, key: String, target: String, item: &ReplicationItem) -> Intent {
         let undo = if self.shut_down { Undo::Irreversible } else { Undo::LeavesInPlace };
         let machine = item.target_machine.as_ref().map(ResourceId::as_str);
-        let stands = |state: &str, machine: Option<&str>, source: &str| {
-            json!({ "state": state, "machine": machine, "source": source, "last_migration": item.last_migration })
-        };
+        let stands = |state: &str, machine: Option<&str>, source: &str| json!({ "state": state, "machine": machine, "source": source, "last_migration": item.last_migration });
         let source = if self.shut_down { "shut down" } else { "as it is" };
         let before = stands(&item.state, None, "as it is");
         let after = stands("MigrationSucceeded", machine, source);
@@ -133,11 +138,12 @@ impl With {
         check(&self.gate().readings(&item, read.clock().now()), &attempted)?;
         let intent = self.intent(key, self.machine.target(read, &attempted)?, &item);
         let (machine, shut_down) = (self.machine.id(), self.shut_down);
-        let carried = carry_out(cx, &self.machine, (intent, &attempted, judge), async |cx, permit| {
-            let azure = cx.read.world.azure.clone();
-            azure.migrate_machine(&mut cx.wait(), permit, &machine, shut_down).await
-        })
-        .await?;
+        let carried =
+            carry_out(cx, &self.machine, (intent, &attempted, judge), async |cx, permit| {
+                let azure = cx.read.world.azure.clone();
+                azure.migrate_machine(&mut cx.wait(), permit, &machine, shut_down).await
+            })
+            .await?;
         match carried {
             Carried::Before(ended) => Ok(ended),
             Carried::Now(permit, mut ended) => {
@@ -199,7 +205,8 @@ impl With {
             detail: name_of(machine).to_owned(),
             holds: true,
         });
-        let outputs = [("machine".to_owned(), json!(machine)), ("job".to_owned(), json!(job))].into();
+        let outputs =
+            [("machine".to_owned(), json!(machine)), ("job".to_owned(), json!(job))].into();
         Ok(Outcome { outputs, evidence })
     }
 }
@@ -217,7 +224,9 @@ fn judge(item: &ReplicationItem, before: &Value) -> Verdict {
         "MigrationPartiallySucceeded" => ended(JobEnd::Partially),
         _ if json!(item.last_migration) == before["last_migration"] => Verdict::NotDone,
         "MigrationFailed" => ended(JobEnd::Failed),
-        state => Verdict::Unknown { evidence: format!("a migration was tried, and the item is {state}") },
+        state => {
+            Verdict::Unknown { evidence: format!("a migration was tried, and the item is {state}") }
+        }
     }
 }
 
@@ -225,7 +234,8 @@ fn judge(item: &ReplicationItem, before: &Value) -> Verdict {
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
         let item = self.machine.read(cx, &mut cx.wait(), &self.attempted()).await?;
-        let after = item.target_machine.as_ref().map_or("a virtual machine", |id| name_of(id.as_str()));
+        let after =
+            item.target_machine.as_ref().map_or("a virtual machine", |id| name_of(id.as_str()));
         let source = if self.shut_down { ", source shut down" } else { "" };
         let change = Change {
             target: format!("machine {}", self.machine.item),
@@ -233,7 +243,10 @@ impl Step for With {
             before: Some(item.state.clone()),
             after: Some(format!("{after} runs in Azure{source}")),
         };
-        Ok(Preview { changes: vec![change], readings: self.gate().readings(&item, cx.clock().now()) })
+        Ok(Preview {
+            changes: vec![change],
+            readings: self.gate().readings(&item, cx.clock().now()),
+        })
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {

@@ -8,9 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::machine::{Carried, Ended, Gate, Machine, WorstHealth, carry_out, check, name_of, running, settle};
+use super::machine::{
+    Carried, Ended, Gate, Machine, WorstHealth, carry_out, check, name_of, running, settle,
+};
 use super::{
-    Change, Evidence, FailureClass, Granted, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError,
+    Change, Evidence, FailureClass, Granted, Kind, Outcome, PerformCx, Preview, Step, StepCx,
+    StepError,
 };
 use crate::azure::{ArmError, JobEnd, Power, ReplicationItem, ResourceId, TestMachine, Wait};
 use crate::plan::{Class, KindSpec, Role, Span};
@@ -73,7 +76,10 @@ pub const KIND: Kind = Kind {
         describe: |with| {
             let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
             let (item, network) = (text(&with["machine"]["item"]), text(&with["network"]));
-            vec![format!("test machine of {item} in {}", name_of(&network)), "delete it again".to_owned()]
+            vec![
+                format!("test machine of {item} in {}", name_of(&network)),
+                "delete it again".to_owned(),
+            ]
         },
     },
     build: |with| Ok(Box::new(super::read::<With>(with)?)),
@@ -109,7 +115,8 @@ fn number(recorded: &[RecordedEffect]) -> usize {
     let over = |number: &usize| {
         let (test, clean_up) = (key(TEST, *number), key(CLEAN_UP, *number));
         let failed = done(recorded, &test).is_some_and(|test| !ended(test).well());
-        done(recorded, &clean_up).is_some_and(|it| failed || Seen::of(&it.intent.after) == Seen::NotRunning)
+        done(recorded, &clean_up)
+            .is_some_and(|it| failed || Seen::of(&it.intent.after) == Seen::NotRunning)
     };
     1 + (1..=recorded.len()).take_while(over).count()
 }
@@ -183,11 +190,12 @@ impl With {
         let target = self.machine.target(read, &attempted)?;
         let intent = Intent::new(key, target, TEST, classes, before, after);
         let machine = self.machine.id();
-        let carried = carry_out(cx, &self.machine, (intent, &attempted, judge_test), async |cx, permit| {
-            let azure = cx.read.world.azure.clone();
-            azure.test_migrate(&mut cx.wait(), permit, &machine, &test).await
-        })
-        .await?;
+        let carried =
+            carry_out(cx, &self.machine, (intent, &attempted, judge_test), async |cx, permit| {
+                let azure = cx.read.world.azure.clone();
+                azure.test_migrate(&mut cx.wait(), permit, &machine, &test).await
+            })
+            .await?;
         match carried {
             Carried::Before(ended) => Ok(ended),
             Carried::Now(permit, mut ended) => {
@@ -199,11 +207,16 @@ impl With {
     }
 
     /// The newest recovery point: the one whose age the gate has looked at.
-    async fn point(&self, cx: &mut PerformCx<'_>, item: &ReplicationItem) -> Result<String, StepError> {
+    async fn point(
+        &self,
+        cx: &mut PerformCx<'_>,
+        item: &ReplicationItem,
+    ) -> Result<String, StepError> {
         let azure = cx.read.world.azure.clone();
         let found = azure.newest_recovery_point(&mut cx.wait(), &self.machine.id()).await;
         let attempted = self.attempted();
-        let found = found.map_err(|error| error.into_step_error(&attempted, "nothing was changed"))?;
+        let found =
+            found.map_err(|error| error.into_step_error(&attempted, "nothing was changed"))?;
         found.ok_or_else(|| {
             StepError::new(FailureClass::Refused, "MIG0441", attempted, "nothing was changed")
                 .cause(format!("{} has no recovery point", item.name))
@@ -240,14 +253,21 @@ impl With {
             // Nothing is left to delete: that is what was wanted.
             match cx.effects.intend(intent).await? {
                 Granted::AlreadyDone(_) => return Ok(()),
-                Granted::Permit(permit) => Carried::Now(permit, Ended::by_state(JobEnd::Succeeded, "None")),
+                Granted::Permit(permit) => {
+                    Carried::Now(permit, Ended::by_state(JobEnd::Succeeded, "None"))
+                }
             }
         } else {
             let (id, comments) = (self.machine.id(), format!("run {}", cx.read.world.run));
-            carry_out(cx, &self.machine, (intent, &attempted, judge_clean_up), async |cx, permit| {
-                let azure = cx.read.world.azure.clone();
-                azure.clean_up_test(&mut cx.wait(), permit, &id, &comments).await
-            })
+            carry_out(
+                cx,
+                &self.machine,
+                (intent, &attempted, judge_clean_up),
+                async |cx, permit| {
+                    let azure = cx.read.world.azure.clone();
+                    azure.clean_up_test(&mut cx.wait(), permit, &id, &comments).await
+                },
+            )
             .await?
         };
         let Carried::Now(permit, ended) = carried else { return Ok(()) };
@@ -277,7 +297,9 @@ impl With {
         if seen == Seen::NotRunning {
             let error = StepError::new(FailureClass::Failed, "MIG0443", self.attempted(), left);
             let within = self.runs_within;
-            return Err(error.cause(format!("the test machine {name} did not run within {within}")).hint(again));
+            return Err(error
+                .cause(format!("the test machine {name} did not run within {within}"))
+                .hint(again));
         }
         let job = test.job.as_ref().map(|job| job.name.clone());
         let made = Evidence {
@@ -351,8 +373,7 @@ impl Step for With {
             before: before.map(str::to_owned),
             after: after.map(str::to_owned),
         };
-        let changes =
-            vec![change("create", None, Some(made)), change("delete", Some(made), None)];
+        let changes = vec![change("create", None, Some(made)), change("delete", Some(made), None)];
         Ok(Preview { changes, readings: self.gate().readings(&item, cx.clock().now()) })
     }
 
@@ -390,11 +411,7 @@ impl Step for With {
         }
     }
 
-    async fn undo(
-        &self,
-        cx: &mut PerformCx<'_>,
-        effect: &RecordedEffect,
-    ) -> Result<(), StepError> {
+    async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
         let (key, machine) = (format!("{UNDO}{}", effect.intent.key), ended(effect).machine);
         self.clean_up(cx, CleanUp { key, machine, seen: Seen::Nothing }).await
     }

@@ -109,7 +109,9 @@ pub const KIND: Kind = Kind {
     },
     build: |with| {
         let with = super::read::<With>(with)?;
-        if with.until.is_none() && (with.subscription.is_some() || with.slot.is_some() || !with.accept.is_empty()) {
+        if with.until.is_none()
+            && (with.subscription.is_some() || with.slot.is_some() || !with.accept.is_empty())
+        {
             return Err("`subscription`, `slot` and `accept` belong to `until`".to_owned());
         }
         Ok(Box::new(with))
@@ -119,7 +121,8 @@ pub const KIND: Kind = Kind {
 fn describe(with: &Value) -> Vec<String> {
     let text = |key: &str| with[key].as_str();
     let refuse = format!("refuse writes at {}", text("system").unwrap_or("?"));
-    let drain = text("until").map(|target| format!("until {target} has everything; marked by a row in migrate.marker"));
+    let drain = text("until")
+        .map(|target| format!("until {target} has everything; marked by a row in migrate.marker"));
     [refuse].into_iter().chain(drain).collect()
 }
 
@@ -168,8 +171,13 @@ impl With {
                 self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
             if !reading.refuses_writes {
                 let known = "the switch was turned off by another hand; writes are accepted";
-                return Err(StepError::new(FailureClass::Drift, "MIG0523", self.attempted(), known)
-                    .hint("find out who did it, then `migrate resume`"));
+                return Err(StepError::new(
+                    FailureClass::Drift,
+                    "MIG0523",
+                    self.attempted(),
+                    known,
+                )
+                .hint("find out who did it, then `migrate resume`"));
             }
             let waited = since(began, cx.clock().steady());
             let (verdict, holds) = match reading.in_flight {
@@ -178,14 +186,22 @@ impl With {
                 Some(left) if cx.clock().steady() >= deadline => {
                     let known = format!("writes are refused; {left} are still under way");
                     let code = "MIG0522";
-                    return Err(StepError::new(FailureClass::Failed, code, self.attempted(), known)
-                        .cause(format!("they did not end within {}", self.drain_within))
-                        .hint("`migrate resume` goes on waiting, `migrate rollback` accepts writes again")
-                        .retryable());
+                    return Err(StepError::new(
+                        FailureClass::Failed,
+                        code,
+                        self.attempted(),
+                        known,
+                    )
+                    .cause(format!("they did not end within {}", self.drain_within))
+                    .hint(
+                        "`migrate resume` goes on waiting, `migrate rollback` accepts writes again",
+                    )
+                    .retryable());
                 }
                 Some(left) => {
                     let limit = self.drain_within;
-                    cx.progress.say(format!("{left} writes under way, waits for 0, at most {limit}"));
+                    cx.progress
+                        .say(format!("{left} writes under way, waits for 0, at most {limit}"));
                     cx.read.sleep(POLL, cx.busy).await?;
                     continue;
                 }
@@ -210,7 +226,8 @@ impl With {
         };
         position.await.map_err(|error| {
             let mut error = error.as_read_error(&self.attempted());
-            "writes are refused and drained; the position is not known".clone_into(&mut error.known);
+            "writes are refused and drained; the position is not known"
+                .clone_into(&mut error.known);
             error
         })
     }
@@ -299,7 +316,8 @@ impl Step for With {
             holds: true,
         };
         Ok(Outcome {
-            outputs: [("position".to_owned(), position), ("paused_at".to_owned(), paused_at)].into(),
+            outputs: [("position".to_owned(), position), ("paused_at".to_owned(), paused_at)]
+                .into(),
             evidence: vec![refused, drained],
         })
     }
@@ -319,7 +337,9 @@ impl Step for With {
             };
         }
         match self.reading(cx).await {
-            Ok(reading) if json!(reading.refuses_writes) == effect.intent.after["refuses_writes"] => {
+            Ok(reading)
+                if json!(reading.refuses_writes) == effect.intent.after["refuses_writes"] =>
+            {
                 Verdict::Done {
                     observed: json!({
                         "refuses_writes": reading.refuses_writes,

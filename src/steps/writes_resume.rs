@@ -110,7 +110,8 @@ pub const KIND: Kind = Kind {
 fn describe(with: &Value) -> Vec<String> {
     let system = with["system"].as_str().unwrap_or("?");
     let reverse = with["reverse"]["to"].as_str();
-    let reverse = reverse.map(|source| format!("replication turned around: {source} follows {system}"));
+    let reverse =
+        reverse.map(|source| format!("replication turned around: {source} follows {system}"));
     reverse.into_iter().chain([format!("accept writes at {system}")]).collect()
 }
 
@@ -167,7 +168,8 @@ impl With {
     fn paused_at(&self, cx: &StepCx) -> Option<Timestamp> {
         let pause = self.pause.as_ref()?;
         let output = cx.outputs.get(pause).and_then(|outputs| outputs.get("paused_at"));
-        let effect = || cx.others.get(pause)?.iter().find_map(|effect| effect.intent.before.get("read_at"));
+        let effect =
+            || cx.others.get(pause)?.iter().find_map(|effect| effect.intent.before.get("read_at"));
         output.or_else(effect)?.as_str()?.parse().ok()
     }
 }
@@ -251,7 +253,9 @@ impl Step for With {
             };
         }
         match self.reading(cx).await {
-            Ok(reading) if json!(reading.refuses_writes) == effect.intent.after["refuses_writes"] => {
+            Ok(reading)
+                if json!(reading.refuses_writes) == effect.intent.after["refuses_writes"] =>
+            {
                 // The moment itself was lost with the reply; the probe's is the latest it can have been.
                 let observed =
                     json!({ "refuses_writes": reading.refuses_writes, "at": cx.clock().now() });

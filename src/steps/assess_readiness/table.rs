@@ -115,7 +115,9 @@ impl Row {
         let driver = self.nic_driver.to_ascii_lowercase();
         let nic = match driver.as_str() {
             "" => Answer::Unknown,
-            _ if ["e1000", "vlance", "pcnet"].iter().any(|old| driver.starts_with(old)) => Answer::Yes,
+            _ if ["e1000", "vlance", "pcnet"].iter().any(|old| driver.starts_with(old)) => {
+                Answer::Yes
+            }
             _ => Answer::No,
         };
         let plain = |finding, cell: &str, why: &str| (finding, said(cell), why.to_owned());
@@ -134,7 +136,9 @@ impl Row {
     fn os(&self) -> (Answer, String) {
         match &self.suitability {
             Some((Suitability::Suitable, _)) => (Answer::No, String::new()),
-            Some((Suitability::NotSuitable | Suitability::Conditionally, why)) => (Answer::Yes, why.clone()),
+            Some((Suitability::NotSuitable | Suitability::Conditionally, why)) => {
+                (Answer::Yes, why.clone())
+            }
             Some((Suitability::Unknown, _)) => (Answer::Unknown, String::new()),
             None => (supported(&self.os), self.os.clone()),
         }
@@ -164,7 +168,8 @@ fn supported(os: &str) -> Answer {
         return Answer::Unknown;
     };
     let version = rest.split(|c: char| !(c.is_ascii_digit() || c == '.'));
-    let version = version.filter(|it| !it.is_empty()).find_map(|it| it.trim_matches('.').parse::<f64>().ok());
+    let version =
+        version.filter(|it| !it.is_empty()).find_map(|it| it.trim_matches('.').parse::<f64>().ok());
     match version {
         Some(version) if version < first => Answer::Yes,
         Some(_) => Answer::No,
@@ -178,10 +183,23 @@ mod tests {
 
     #[test]
     fn versions_are_told_apart_and_what_nobody_knows_is_unknown() {
-        for old in ["Windows Server 2012 R2 Standard", "Microsoft Windows Server 2008", "Ubuntu 16.04", "CentOS 6", "RHEL 6.10", "Windows 7"] {
+        for old in [
+            "Windows Server 2012 R2 Standard",
+            "Microsoft Windows Server 2008",
+            "Ubuntu 16.04",
+            "CentOS 6",
+            "RHEL 6.10",
+            "Windows 7",
+        ] {
             assert_eq!(supported(old), Answer::Yes, "{old}");
         }
-        for new in ["Windows Server 2019 Datacenter", "Ubuntu 22.04 LTS", "Debian 12", "SLES 15", "Red Hat Enterprise Linux 9"] {
+        for new in [
+            "Windows Server 2019 Datacenter",
+            "Ubuntu 22.04 LTS",
+            "Debian 12",
+            "SLES 15",
+            "Red Hat Enterprise Linux 9",
+        ] {
             assert_eq!(supported(new), Answer::No, "{new}");
         }
         for odd in ["", "AIX 7", "Ubuntu", "Windows Server"] {
@@ -192,7 +210,8 @@ mod tests {
     #[test]
     fn a_cell_that_is_not_there_is_unknown_and_never_no() {
         let rows = from_csv("name,os,nic_driver\nweb,Ubuntu 22.04,vmxnet3\n").expect("rows");
-        let open = rows[0].findings().into_iter().filter(|it| it.1 == Answer::Unknown).map(|it| it.0);
+        let open =
+            rows[0].findings().into_iter().filter(|it| it.1 == Answer::Unknown).map(|it| it.0);
         assert_eq!(open.count(), 5);
         assert_eq!(rows[0].monthly_cost, None);
         assert!(from_csv("server\nweb\n").is_err());

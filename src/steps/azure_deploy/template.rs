@@ -50,7 +50,9 @@ async fn compiled(cx: &StepCx, path: &Path) -> Result<String, String> {
         format!("{error}{}{hint}", cause.unwrap_or_default())
     })?;
     match ended {
-        Ended { code: Some(0), .. } => text.map_err(|error| format!("bicep left no template: {error}")),
+        Ended { code: Some(0), .. } => {
+            text.map_err(|error| format!("bicep left no template: {error}"))
+        }
         Ended { stderr, .. } => {
             let said: Vec<_> = stderr.lines().filter(|line| !line.trim().is_empty()).collect();
             Err(format!("bicep: {}", said[..said.len().min(LINES)].join("; ")))

@@ -53,7 +53,8 @@ async fn power(bench: &Bench) -> Option<Power> {
 #[tokio::test]
 async fn what_an_earlier_attempt_proved_is_read_again_before_anything_is_deleted() {
     let sandbox = SandboxBench::start().await;
-    let snapshot = ResourceId::parse(&format!("{COMPUTE}/snapshots/crm-old-disk-retired")).expect("an id");
+    let snapshot =
+        ResourceId::parse(&format!("{COMPUTE}/snapshots/crm-old-disk-retired")).expect("an id");
     let keeping = bench(&sandbox, "snapshot");
     keeping.perform().await.expect("stopped and kept");
     let mut deleting = bench(&sandbox, "deleted");
@@ -93,7 +94,9 @@ fn machine(power: &str) -> [Answer; 2] {
 const OPERATION: &str = "https://management.azure.com/subscriptions/s/providers/Microsoft.Compute/locations/w/operations/1?api-version=2024-07-01";
 
 fn failed() -> Answer {
-    ok(&json!({ "status": "Failed", "error": { "code": "OSProvisioningTimedOut", "message": "no" } }))
+    ok(
+        &json!({ "status": "Failed", "error": { "code": "OSProvisioningTimedOut", "message": "no" } }),
+    )
 }
 
 fn scripted(answers: impl IntoIterator<Item = Answer>) -> Bench {
@@ -113,13 +116,19 @@ async fn a_machine_of_which_nobody_knows_whether_it_runs_is_left_alone() {
 #[tokio::test]
 async fn an_accepted_operation_that_failed_is_settled_by_what_the_machine_shows() {
     let accepted = Answer::json(202, &Value::Null).with("azure-asyncoperation", OPERATION);
-    let begun = machine("running").into_iter().chain(machine("running")).chain([accepted, failed()]);
+    let begun =
+        machine("running").into_iter().chain(machine("running")).chain([accepted, failed()]);
     let bench = scripted(begun);
     let error = bench.perform().await.expect_err("it failed");
     assert_eq!(error.code, "MIG0111", "{error}");
     let effect: RecordedEffect = bench.effects.recorded().remove(0);
-    assert!(!effect.done && effect.sent.is_some() && bench.effects.why_not(&effect.intent.key).is_none());
-    for (power, wanted) in [("running", "NotDone"), ("stopped", "Unknown"), ("deallocated", "Done")] {
+    assert!(
+        !effect.done
+            && effect.sent.is_some()
+            && bench.effects.why_not(&effect.intent.key).is_none()
+    );
+    for (power, wanted) in [("running", "NotDone"), ("stopped", "Unknown"), ("deallocated", "Done")]
+    {
         let looks = (0..2).flat_map(|_| machine(power));
         let bench = scripted([failed()].into_iter().chain(looks));
         let verdict = bench.step().probe(&bench.cx, &effect).await;

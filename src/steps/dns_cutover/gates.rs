@@ -6,12 +6,11 @@ use crate::azure::Wait;
 use crate::dns::update::Slot;
 use crate::dns::{Keeper, Set, Turn};
 use crate::run::{Evidence, FailureClass, StepError};
-use crate::steps::{StepCx, fallback};
 use crate::steps::zone::{UNTOUCHED, Zone, hands};
+use crate::steps::{StepCx, fallback};
 
 /// Why a type stays what it is at Azure DNS, and what to do instead.
-pub(super) const NO_TRANSACTIONS: &str =
-    "Azure DNS has no transactions, and between two writes the name would have no answer; \
+pub(super) const NO_TRANSACTIONS: &str = "Azure DNS has no transactions, and between two writes the name would have no answer; \
      point the CNAME at a name that has the address, or move the alias ahead of the wave";
 
 impl Cutover {
@@ -88,7 +87,8 @@ impl Cutover {
         attempted: &str,
     ) -> Result<Option<Evidence>, StepError> {
         let proved = zone.keeper.prove_rights(&mut hands(cx, wait), turns).await;
-        let proved = proved.map_err(|error| refused(error.into_step_error(attempted, UNTOUCHED)))?;
+        let proved =
+            proved.map_err(|error| refused(error.into_step_error(attempted, UNTOUCHED)))?;
         Ok(proved.then(|| Evidence {
             check: format!("way back: rights at {}", zone.keeper.shown()),
             verdict: "granted".to_owned(),
@@ -141,7 +141,9 @@ impl Move {
         )
         .cause(format!("expected: {expected}"))
         .cause(format!("found: {there}"))
-        .hint("find out who changed it and why; correct the record set or `expect`, then plan again"))
+        .hint(
+            "find out who changed it and why; correct the record set or `expect`, then plan again",
+        ))
     }
 }
 
@@ -151,9 +153,8 @@ fn in_the_way(zone: &Zone, slot: &Slot, kind: &str, attempted: &str) -> StepErro
     let error = StepError::new(FailureClass::Refused, "MIG0205", attempted, known);
     match zone.keeper {
         Keeper::Azure(_) => error.hint(format!("keep the type: {NO_TRANSACTIONS}")),
-        Keeper::Primary(_) => error.hint(format!(
-            "write `replaces: [{kind}]` at {slot}: it then goes in the same update"
-        )),
+        Keeper::Primary(_) => error
+            .hint(format!("write `replaces: [{kind}]` at {slot}: it then goes in the same update")),
     }
 }
 

@@ -37,7 +37,10 @@ async fn a_name_moves_once_and_comes_back_exactly() {
     let before = sandbox.record_set("crm", RecordType::Cname).await;
 
     let preview = step.step().preview(&step.cx).await.expect("a preview");
-    assert_eq!(preview.changes[0].before.as_deref(), Some("crm-source.contoso.example (TTL 3600 s)"));
+    assert_eq!(
+        preview.changes[0].before.as_deref(),
+        Some("crm-source.contoso.example (TTL 3600 s)")
+    );
     assert_eq!(preview.changes[0].after.as_deref(), Some("crm-target.contoso.example (TTL 60 s)"));
     assert!(step.effects.recorded().is_empty());
 
@@ -66,7 +69,10 @@ async fn a_record_set_that_was_not_there_is_created_and_deleted_again() {
     let step = sandbox.step("dns.cutover", &with(&changes));
     step.perform().await.expect("created");
     let effects = step.effects.recorded();
-    assert_eq!((effects[0].intent.verb.as_str(), &effects[0].intent.before), ("create", &Value::Null));
+    assert_eq!(
+        (effects[0].intent.verb.as_str(), &effects[0].intent.before),
+        ("create", &Value::Null)
+    );
     step.undo(&effects[0]).await.expect("deleted");
     assert_eq!(sandbox.record_set("fresh", RecordType::A).await, None);
 }

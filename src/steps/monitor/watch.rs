@@ -65,7 +65,10 @@ impl Tally {
     /// What ends the watch at once, if anything.
     pub(super) fn trigger(&self, limits: &Limits) -> Option<Conclusion> {
         if self.bad_in_a_row >= limits.failures_in_a_row {
-            return Some(Conclusion::Failure(format!("failed {} times in a row", self.bad_in_a_row)));
+            return Some(Conclusion::Failure(format!(
+                "failed {} times in a row",
+                self.bad_in_a_row
+            )));
         }
         (self.unknown_in_a_row >= limits.missing_in_a_row).then(|| {
             Conclusion::Inconclusive(format!(
@@ -79,7 +82,8 @@ impl Tally {
     pub(super) fn conclude(&self, expected: u64, limits: &Limits) -> Conclusion {
         let expected = expected.max(self.good + self.bad + self.unknown);
         let missing = expected - self.good - self.bad;
-        let counts = format!("{} good, {} bad, {missing} missing of {expected}", self.good, self.bad);
+        let counts =
+            format!("{} good, {} bad, {missing} missing of {expected}", self.good, self.bad);
         if percent(self.bad, expected) > limits.failure_percent {
             Conclusion::Failure(counts)
         } else if percent(self.good, expected) >= limits.success_percent {

@@ -69,7 +69,9 @@ fn parse(output: &str, now: Timestamp) -> Reading {
     let (lag, at) = match serde_json::from_str(output.trim()) {
         Ok(Printed::Number(lag)) => (Some(lag), None),
         Ok(Printed::Object { lag_seconds, at }) => (lag_seconds, at),
-        Err(_) => return Reading::Unknown("the command printed no lag that can be read".to_owned()),
+        Err(_) => {
+            return Reading::Unknown("the command printed no lag that can be read".to_owned());
+        }
     };
     let Some(age) = at.map_or(Some(Duration::ZERO), |at| age(at, now)) else {
         let why = "the command's reading is from the future; one of two clocks is wrong";
@@ -77,7 +79,9 @@ fn parse(output: &str, now: Timestamp) -> Reading {
     };
     // A negative lag is clock skew; a number that is none, or beyond all time, is unknown.
     match lag.map(|lag| Duration::try_from_secs_f64(lag.max(0.0))) {
-        Some(Ok(duration)) if lag.is_some_and(f64::is_finite) => Reading::Lag { lag: duration, age },
+        Some(Ok(duration)) if lag.is_some_and(f64::is_finite) => {
+            Reading::Lag { lag: duration, age }
+        }
         Some(_) => Reading::Unknown("the command printed a lag that is no number".to_owned()),
         None => Reading::Unknown("the command printed no lag (null)".to_owned()),
     }
@@ -98,7 +102,8 @@ mod tests {
         assert_eq!(parse("-3.5", now), lag(0, 0));
         assert_eq!(parse(r#"{"lag_seconds": 4, "at": "1970-01-01T00:01:30Z"}"#, now), lag(4, 10));
         let ahead = r#"{"lag_seconds": 0, "at": "1970-01-01T01:00:00Z"}"#;
-        for unknown in [ahead, "", "null", "soon", r#"{"lag_seconds": null}"#, "{}", "1e300", "[1]"] {
+        for unknown in [ahead, "", "null", "soon", r#"{"lag_seconds": null}"#, "{}", "1e300", "[1]"]
+        {
             assert!(matches!(parse(unknown, now), Reading::Unknown(_)), "{unknown}");
         }
     }

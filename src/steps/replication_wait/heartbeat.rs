@@ -48,14 +48,16 @@ impl Heartbeat {
         let read = |error: DatabaseError| error.as_step_error(attempted);
         let bystanders = pair.bystanders().await.map_err(read)?;
         if !bystanders.is_empty() {
-            let known = "other subscribers would stop at the table of a heartbeat; nothing was changed";
+            let known =
+                "other subscribers would stop at the table of a heartbeat; nothing was changed";
             return Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known)
                 .cause(format!("slots {}", bystanders.join(", ")))
                 .hint("leave `heartbeat` out, or publish tables by name; then `migrate resume`"));
         }
         // What an attempt left that was cut off is this one's to remove.
         let mine = || cx.recorded.iter().filter(|effect| effect.intent.key.starts_with(KEY));
-        let left = mine().rev().find(|effect| effect.observed.as_ref() != Some(&effect.intent.before));
+        let left =
+            mine().rev().find(|effect| effect.observed.as_ref() != Some(&effect.intent.before));
         let ended = mine().filter(|effect| effect.done).count();
         let before = match left {
             Some(effect) => effect.intent.before.clone(),
@@ -64,7 +66,8 @@ impl Heartbeat {
         let found = serde_json::from_value(before.clone()).unwrap_or(Sides::NONE);
         let target = format!("{} at {} and {}", R::MARKS, pair.source_at(), pair.target_at());
         let classes = (Repeat::Repeatable, Undo::Restores);
-        let intent = Intent::new(format!("{KEY}:{ended}"), target, "beat", classes, before.clone(), before);
+        let intent =
+            Intent::new(format!("{KEY}:{ended}"), target, "beat", classes, before.clone(), before);
         let Granted::Permit(permit) = cx.effects.intend(intent).await? else {
             let known = "the journal holds it as ended";
             return Err(StepError::new(FailureClass::Failed, "MIG0706", attempted, known));
@@ -72,10 +75,13 @@ impl Heartbeat {
         match pair.make_marks(&permit).await {
             // Numbers of an earlier attempt are not reached by accident.
             Ok(()) => {
-                let seq = pair.source_now().await.map_err(|error| error.as_change_error(attempted))?;
+                let seq =
+                    pair.source_now().await.map_err(|error| error.as_change_error(attempted))?;
                 Ok(Self { permit, found, seq })
             }
-            Err(error) if found == Sides::NONE => Err(unmade(cx, permit, pair, &error, attempted).await?),
+            Err(error) if found == Sides::NONE => {
+                Err(unmade(cx, permit, pair, &error, attempted).await?)
+            }
             Err(error) => Err(error.as_change_error(attempted)),
         }
     }
@@ -96,7 +102,9 @@ impl Heartbeat {
             let now = cx.clock().steady();
             match arrived {
                 Some(beat) if beat.seq >= self.seq => return Ok(Seen::Behind(since(written, now))),
-                _ if since(began, now) < PACE => cx.read.sleep(BETWEEN, cx.busy).await.map_err(Unready::Stopped)?,
+                _ if since(began, now) < PACE => {
+                    cx.read.sleep(BETWEEN, cx.busy).await.map_err(Unready::Stopped)?;
+                }
                 None => return Ok(Seen::Nothing),
                 Some(beat) => {
                     // Both by the clock of the source; one that was set back tells nothing.
@@ -147,6 +155,9 @@ async fn unmade<R: Marked>(
         cx.effects.not_done(permit, &error.to_string()).await?;
         return Ok(failure);
     }
-    Ok(StepError { class: FailureClass::Unknown, known: "the table of the heartbeat may be left".to_owned(), ..failure })
+    Ok(StepError {
+        class: FailureClass::Unknown,
+        known: "the table of the heartbeat may be left".to_owned(),
+        ..failure
+    })
 }
-

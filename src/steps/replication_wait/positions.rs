@@ -46,7 +46,10 @@ impl<'a, R: Find> Positions<'a, R> {
     }
 
     /// What waiting may heal is an unknown reading.
-    pub(super) fn reading(&self, read: Result<(String, Reading), Unready>) -> Result<(String, Reading), StepError> {
+    pub(super) fn reading(
+        &self,
+        read: Result<(String, Reading), Unready>,
+    ) -> Result<(String, Reading), StepError> {
         let attempted = self.with.attempted();
         match read {
             Ok(reading) => Ok(reading),
@@ -59,13 +62,19 @@ impl<'a, R: Find> Positions<'a, R> {
                 let known = "there is no replication to wait for; nothing was changed";
                 Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known)
                     .cause(why)
-                    .hint("set it up, or name it by `subscription` or `slot`; then `migrate resume`"))
+                    .hint(
+                        "set it up, or name it by `subscription` or `slot`; then `migrate resume`",
+                    ))
             }
         }
     }
 
     /// One reading, which a server that hangs does not hold up for much longer than the attempt may take.
-    pub(super) async fn read(&mut self, cx: &StepCx, busy: &mut Busy) -> Result<(String, Reading), Unready> {
+    pub(super) async fn read(
+        &mut self,
+        cx: &StepCx,
+        busy: &mut Busy,
+    ) -> Result<(String, Reading), Unready> {
         let target = self.target.to_owned();
         let hangs = async {
             cx.cancel.cancelled().await;
@@ -79,14 +88,20 @@ impl<'a, R: Find> Positions<'a, R> {
     }
 
     /// By positions: the time until the target is where the source was as the look began, or since it was there.
-    async fn distance(&mut self, cx: &StepCx, busy: &mut Busy) -> Result<(String, Reading), Unready> {
+    async fn distance(
+        &mut self,
+        cx: &StepCx,
+        busy: &mut Busy,
+    ) -> Result<(String, Reading), Unready> {
         let asked = cx.clock().steady();
         let position = self.pair(cx).await?.position().await?;
         self.trace.saw(asked, position.clone());
         loop {
             let reached = match self.standing(cx).await? {
                 Standing::At(reached) => reached,
-                Standing::Unknown(why) => return Ok((self.target.to_owned(), Reading::Unknown(why))),
+                Standing::Unknown(why) => {
+                    return Ok((self.target.to_owned(), Reading::Unknown(why)));
+                }
             };
             let now = cx.clock().steady();
             // Woken by the deadline it tells how far the target has come.
@@ -144,13 +159,21 @@ impl<R: Find> Watch for Positions<'_, R> {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 
-    async fn undo(&mut self, _cx: &mut PerformCx<'_>, _effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &mut self,
+        _cx: &mut PerformCx<'_>,
+        _effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         Ok(())
     }
 }
 
 /// Positions as a reading, with what is missing beside the seconds.
-fn told<P: Position>(target: &str, Distance { behind, at_most }: Distance, age: Duration) -> (String, Reading) {
+fn told<P: Position>(
+    target: &str,
+    Distance { behind, at_most }: Distance,
+    age: Duration,
+) -> (String, Reading) {
     let unit = P::UNIT;
     match at_most {
         Some(lag) if behind == 0 => (target.to_owned(), Reading::Lag { lag, age }),

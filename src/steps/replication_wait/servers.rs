@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::gate::Reading;
 use super::super::marking;
+use super::gate::Reading;
 use super::heartbeat::{Heartbeat, LAST, Seen};
 use super::positions::Positions;
 use super::{FailureClass, Outcome, PerformCx, StepCx, StepError, Verdict, With};
@@ -22,16 +22,29 @@ pub(super) trait Watch: Send {
     /// One look; a heartbeat begins once the pair is well.
     async fn look(&mut self, cx: &mut PerformCx<'_>) -> Result<Vec<(String, Reading)>, StepError>;
     /// Ends the heartbeat, however the wait went.
-    async fn end(&mut self, cx: &mut PerformCx<'_>, waited: Result<Outcome, StepError>) -> Result<Outcome, StepError>;
+    async fn end(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        waited: Result<Outcome, StepError>,
+    ) -> Result<Outcome, StepError>;
     /// Whether the table of a heartbeat is gone again.
     async fn probe(&mut self, cx: &StepCx) -> Verdict;
     /// Takes away what a heartbeat left.
-    async fn undo(&mut self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError>;
+    async fn undo(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError>;
 }
 
 /// How two systems of a runbook are found to be a pair.
 pub(super) trait Find: Replication + Sized {
-    fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> impl Future<Output = Result<Self, Unready>> + Send;
+    fn find(
+        cx: &StepCx,
+        with: &With,
+        source: &str,
+        target: &str,
+    ) -> impl Future<Output = Result<Self, Unready>> + Send;
 }
 
 /// A key that is given and belongs to another engine is refused rather than passed over.
@@ -48,7 +61,10 @@ impl Find for postgres::Pair {
         foreign(with.target_own.is_some(), MYSQL_ONLY)?;
         foreign(with.by.is_some(), SQLSERVER_ONLY)?;
         let (source, target) = (cx.postgres(source).await?, cx.postgres(target).await?);
-        let named = postgres::Named { subscription: with.subscription.as_deref(), slot: with.slot.as_deref() };
+        let named = postgres::Named {
+            subscription: with.subscription.as_deref(),
+            slot: with.slot.as_deref(),
+        };
         Ok(Self::find(source, target, named).await?)
     }
 }
@@ -94,7 +110,9 @@ impl<'a, R: Find + Marked> Servers<'a, R> {
         let seen = heartbeat.beat(cx, pair).await?;
         let reading = match (positions.standing(cx.read).await?, seen) {
             (Standing::Unknown(why), _) => Reading::Unknown(why),
-            (Standing::At(_), Seen::Nothing) => Reading::Unknown("no heartbeat has arrived yet".to_owned()),
+            (Standing::At(_), Seen::Nothing) => {
+                Reading::Unknown("no heartbeat has arrived yet".to_owned())
+            }
             (Standing::At(_), Seen::Behind(lag)) => Reading::Lag { lag, age: Duration::ZERO },
         };
         Ok((format!("{} by heartbeat", positions.target), reading))
@@ -130,7 +148,9 @@ impl<R: Find + Marked> Watch for Servers<'_, R> {
         waited: Result<Outcome, StepError>,
     ) -> Result<Outcome, StepError> {
         let Positions { pair, with, .. } = &mut self.positions;
-        let Some((pair, heartbeat)) = pair.as_mut().zip(self.heartbeat.take()) else { return waited };
+        let Some((pair, heartbeat)) = pair.as_mut().zip(self.heartbeat.take()) else {
+            return waited;
+        };
         let ended = heartbeat.end(cx, pair, &with.attempted()).await;
         // Why the wait failed matters more than what became of a table.
         match waited {
@@ -146,16 +166,25 @@ impl<R: Find + Marked> Watch for Servers<'_, R> {
         }
     }
 
-    async fn undo(&mut self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+    async fn undo(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         let positions = &mut self.positions;
         let attempted = positions.with.attempted();
         let found = positions.pair(cx.read).await.map(drop);
         positions.reading(found.map(|()| (String::new(), Reading::Unknown(String::new()))))?;
         match &mut positions.pair {
             Some(pair) => marking::undo(cx, pair, effect, LAST, &attempted).await,
-            None => Err(StepError::new(FailureClass::Failed, "MIG0309", attempted, "the table of the heartbeat may be left")
-                .hint("look whether both servers are up, then `migrate rollback`")
-                .retryable()),
+            None => Err(StepError::new(
+                FailureClass::Failed,
+                "MIG0309",
+                attempted,
+                "the table of the heartbeat may be left",
+            )
+            .hint("look whether both servers are up, then `migrate rollback`")
+            .retryable()),
         }
     }
 }

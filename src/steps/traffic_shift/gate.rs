@@ -102,7 +102,11 @@ impl Gate {
             Stand::Lapsed
         };
         if since(self.began, now) >= self.limits.within {
-            let why = format!("not held for {} s within {} s", self.limits.hold.as_secs(), self.limits.within.as_secs());
+            let why = format!(
+                "not held for {} s within {} s",
+                self.limits.hold.as_secs(),
+                self.limits.within.as_secs()
+            );
             return Stand::Shut(Shut::Inconclusive, None, why);
         }
         stand

@@ -259,7 +259,10 @@ mod tests {
             in_doubt(effect(key(1, Leg::Back, Side::To), 10, &json!(weight(1)))),
         ];
         let going = Round::last(&effects);
-        assert_eq!((going.to.original, going.to.back, going.is_over()), (Some(weight(1)), false, false));
+        assert_eq!(
+            (going.to.original, going.to.back, going.is_over()),
+            (Some(weight(1)), false, false)
+        );
         effects[2].done = true;
         assert!(Round::last(&effects).is_over());
     }

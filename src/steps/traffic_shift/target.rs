@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::{Begun, Evidence, FailureClass, PerformCx, StepCx, StepError, rights};
 use super::story::{Round, Side, words};
-use crate::azure::{
-    ArmError, Azure, Balanced, Balancer, Member, ResourceId, Right, Wait, Weight,
-};
+use crate::azure::{ArmError, Azure, Balanced, Balancer, Member, ResourceId, Right, Wait, Weight};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo, Verdict};
 
 /// Both change by absolute values, compared first: the same again is harmless.
@@ -103,11 +101,14 @@ impl Target<'_> {
         let own = |member: &Member| {
             [self.from, self.to].iter().any(|name| member.name.eq_ignore_ascii_case(name))
         };
-        let other = pair.balanced.members.iter().find(|member| {
-            !own(member) && member.weight.is_none_or(|weight| weight.enabled)
-        });
+        let other = pair
+            .balanced
+            .members
+            .iter()
+            .find(|member| !own(member) && member.weight.is_none_or(|weight| weight.enabled));
         if let Some(other) = other {
-            let why = format!("{name}: {} gets traffic, too, so the percents would not hold", other.name);
+            let why =
+                format!("{name}: {} gets traffic, too, so the percents would not hold", other.name);
             return Err(self.unfit(why));
         }
         Ok(pair)
@@ -145,7 +146,8 @@ impl Target<'_> {
         (member, before): &(ResourceId, Weight),
         wanted: Weight,
     ) -> Result<(), StepError> {
-        let intent = Intent::new(key, member.as_str(), "weigh", CLASSES, json!(before), json!(wanted));
+        let intent =
+            Intent::new(key, member.as_str(), "weigh", CLASSES, json!(before), json!(wanted));
         if *before == wanted {
             return cx.change(intent, async |_| Ok(json!(wanted))).await.map(drop);
         }

@@ -62,7 +62,11 @@ async fn traffic_goes_over_step_by_step_and_comes_back_exactly() {
         assert_eq!(keys, steps);
         for effect in &effects {
             let sent = effect.sent.as_ref().expect("a request");
-            assert_eq!(sent.operation_url.is_some(), with["traffic_manager"].is_null(), "an operation");
+            assert_eq!(
+                sent.operation_url.is_some(),
+                with["traffic_manager"].is_null(),
+                "an operation"
+            );
         }
         let last = effects.last().expect("an effect");
         let verdict = bench.step().probe(&bench.cx, last).await;
@@ -87,7 +91,10 @@ async fn a_first_write_that_nobody_could_tell_about_is_taken_up_and_taken_back()
     let outcome = bench.perform().await.expect("our own weight is no other hand's");
     assert_eq!(outcome.outputs["previous"]["to"], json!({ "weight": 1, "enabled": false }));
     let taken_up = bench.effects.recorded();
-    assert_eq!((taken_up[0].intent.key.as_str(), taken_up[0].done), (first.intent.key.as_str(), true));
+    assert_eq!(
+        (taken_up[0].intent.key.as_str(), taken_up[0].done),
+        (first.intent.key.as_str(), true)
+    );
     bench.undo(&first).await.expect("restored");
     assert_eq!(weights(&bench, &with).await[1], "weight 1, disabled");
 }
@@ -114,7 +121,8 @@ async fn nothing_is_written_before_the_way_back_and_the_target_are_proved() {
     let sandbox = SandboxBench::start().await;
     let dead = json!({ "fallback": "http://crm-source.contoso.example/nowhere" });
     let url = "http://crm-target.contoso.example/health";
-    let wrong = json!({ "gate": { "hold_for": "2m", "probes": [{ "url": url, "that": "json.absent" }] } });
+    let wrong =
+        json!({ "gate": { "hold_for": "2m", "probes": [{ "url": url, "that": "json.absent" }] } });
     for (more, code) in [
         (dead, "MIG0235"),
         (wrong, "MIG0235"),
@@ -142,7 +150,10 @@ async fn whoever_takes_it_up_before_the_last_percent_proves_the_way_back_again()
     resumed.next_attempt();
     let error = resumed.perform().await.expect_err("no way back");
     assert_eq!(error.code, "MIG0235", "{error}");
-    assert!(error.known.ends_with("the step has left source at weight 90 and target at weight 10"), "{error}");
+    assert!(
+        error.known.ends_with("the step has left source at weight 90 and target at weight 10"),
+        "{error}"
+    );
     let mut last = sandbox.step("traffic.shift", &with(&json!([10]), &dead));
     last.effects = resumed.effects;
     last.next_attempt();
@@ -169,7 +180,11 @@ fn three() -> (Value, impl Fn(&str, u16, &str) -> Value) {
         json!({ "id": format!("{PROFILE}/externalEndpoints/{name}"), "name": name, "properties": {
             "endpointStatus": status, "endpointMonitorStatus": "Online", "weight": weight } })
     };
-    let members = [endpoint("source", 90, "Enabled"), endpoint("target", 10, "Enabled"), endpoint("third", 1, "Enabled")];
+    let members = [
+        endpoint("source", 90, "Enabled"),
+        endpoint("target", 10, "Enabled"),
+        endpoint("third", 1, "Enabled"),
+    ];
     let profile = json!({ "properties": { "profileStatus": "Enabled", "trafficRoutingMethod": "Weighted",
         "dnsConfig": { "ttl": 30 }, "endpoints": members } });
     (profile, endpoint)
@@ -186,9 +201,14 @@ async fn a_third_member_stops_the_way_there_and_not_the_way_back() {
     let source = written("source", (90, "Enabled"), (100, "Enabled"));
     let target = written("target", (10, "Enabled"), (1, "Disabled"));
     let answers = [ok(&profile), ok(&profile)].into_iter().chain(source).chain(target);
-    let with: With = serde_json::from_value(with(&json!([10, 50]), &json!({}))).expect("parameters");
-    let mut bench = Bench::new("traffic.shift", &json!({ "traffic_manager": "crm", "from": "source",
-        "to": "target", "percent": [10], "gate": { "hold_for": "2m", "probes": [{ "url": "http://a.example/" }] } }), &json!({}));
+    let with: With =
+        serde_json::from_value(with(&json!([10, 50]), &json!({}))).expect("parameters");
+    let mut bench = Bench::new(
+        "traffic.shift",
+        &json!({ "traffic_manager": "crm", "from": "source",
+        "to": "target", "percent": [10], "gate": { "hold_for": "2m", "probes": [{ "url": "http://a.example/" }] } }),
+        &json!({}),
+    );
     bench.connect(|clock| azure(&Script::new(answers), clock));
     let arm = bench.cx.world.azure.clone();
     let parts = with.parts(&arm).expect("an id");
@@ -200,10 +220,13 @@ async fn a_third_member_stops_the_way_there_and_not_the_way_back() {
     let mut busy = bench.cx.clock().busy();
     let mut cx = PerformCx { read: &bench.cx, effects: &bench.effects, busy: &mut busy };
     let error = with.forward(&mut cx, &target, &mut round, 50).await.expect_err("three share it");
-    assert_eq!((error.code.as_str(), error.known.as_str()),
-        ("MIG0231", "the step has left source at weight 90 and target at weight 10"));
+    assert_eq!(
+        (error.code.as_str(), error.known.as_str()),
+        ("MIG0231", "the step has left source at weight 90 and target at weight 10")
+    );
     let why = Why { verdict: Shut::Failure, percent: 10, detail: "down".to_owned() };
-    let back = with.back(&mut cx, &target, &mut round, &why).await.expect("it goes back all the same");
+    let back =
+        with.back(&mut cx, &target, &mut round, &why).await.expect("it goes back all the same");
     assert_eq!(back.code, "MIG0232", "{back}");
 }
 
@@ -230,7 +253,8 @@ fn a_metric_of_a_target_without_traffic_has_the_time_to_get_its_values() {
 
 #[test]
 fn parameters_that_can_not_be_meant_are_refused() {
-    let gate = json!({ "hold_for": "2m", "within": "1m", "probes": [{ "url": "http://a.example/" }] });
+    let gate =
+        json!({ "hold_for": "2m", "within": "1m", "probes": [{ "url": "http://a.example/" }] });
     for more in [
         json!({ "percent": [] }),
         json!({ "percent": [50, 10] }),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::super::signals::Signals;
 use super::super::{Evidence, FailureClass, PerformCx, StepCx, StepError};
-use super::{MINUTE, With};
 use super::gate::{Gate, Limits, Stand};
 use super::story::{Round, Side, Why};
 use super::target::{Pair, Target};
+use super::{MINUTE, With};
 use crate::azure::{Serving, Wait};
 use crate::dns::Health;
 
@@ -98,9 +98,10 @@ impl With {
                     return Ok(Ok(Evidence { check: to, verdict, detail, holds: true }));
                 }
                 Stand::Shut(verdict, at, why) => {
-                    let which = at.map_or_else(|| said.clone(), |at| {
-                        format!("{}: {}", look[at].what, look[at].detail)
-                    });
+                    let which = at.map_or_else(
+                        || said.clone(),
+                        |at| format!("{}: {}", look[at].what, look[at].detail),
+                    );
                     let detail = format!("{why} at {percent} %: {which}");
                     return Ok(Err(Why { verdict, percent, detail }));
                 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Evidence, FailureClass, Outcome, Outputs, PerformCx, StepCx, StepError, fallback};
+use super::super::{
+    Evidence, FailureClass, Outcome, Outputs, PerformCx, StepCx, StepError, fallback,
+};
 use super::With;
 use super::gate::Shut;
 use super::story::{Key, Leg, Round, Side, VERDICT, Why, verdict_key};
@@ -50,8 +52,12 @@ impl With {
         let probes = looked(cx, self.without_traffic(), wait).await?;
         let probes: Vec<_> = probes.into_iter().map(evidence).collect();
         if let Some(bad) = probes.iter().find(|probe| !probe.holds) {
-            return Err(unproved(target, bad, &format!("{} is not healthy before any traffic", bad.check))
-                .hint("make the target answer, then `migrate resume`"));
+            return Err(unproved(
+                target,
+                bad,
+                &format!("{} is not healthy before any traffic", bad.check),
+            )
+            .hint("make the target answer, then `migrate resume`"));
         }
         Ok(probes)
     }
@@ -133,7 +139,8 @@ impl With {
             return Err(self.back(cx, target, &mut round, &why).await?);
         }
         let (read, reached) = (cx.read, round.reached);
-        if let Some(reached) = reached.filter(|reached| self.percent.iter().all(|it| it < reached)) {
+        if let Some(reached) = reached.filter(|reached| self.percent.iter().all(|it| it < reached))
+        {
             let why = format!("the step has reached {reached} %, and `percent` ends below that");
             return Err(target.after(&round).unfit(why));
         }
@@ -157,7 +164,10 @@ impl With {
         let previous = |side: Side| json!(round.track(side).original);
         let outputs = Outputs::from([
             ("percent".to_owned(), json!(self.percent.last())),
-            ("previous".to_owned(), json!({ "from": previous(Side::From), "to": previous(Side::To) })),
+            (
+                "previous".to_owned(),
+                json!({ "from": previous(Side::From), "to": previous(Side::To) }),
+            ),
         ]);
         Ok(Outcome { outputs, evidence })
     }

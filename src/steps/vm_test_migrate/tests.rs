@@ -4,23 +4,29 @@ use serde_json::{Value, json};
 
 use super::super::testing::Bench;
 use super::*;
-use crate::run::Sent;
 use crate::azure::testing::{Answer, Script, azure};
+use crate::run::Sent;
 
 const OPERATION: &str = "https://management.azure.com/subscriptions/s/vaults/v/replicationOperationStatus/a93f?api-version=2024-04-01";
-const TEST_MACHINE: &str = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/crm-web-test";
+const TEST_MACHINE: &str =
+    "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/crm-web-test";
 
 fn ok(body: &Value) -> Answer {
     Answer::json(200, body)
 }
 
 fn item(test_state: &str) -> Answer {
-    ok(&json!({ "name": "crm-web", "properties": { "migrationState": "Replicating", "testMigrateState": test_state } }))
+    ok(
+        &json!({ "name": "crm-web", "properties": { "migrationState": "Replicating", "testMigrateState": test_state } }),
+    )
 }
 
 fn vm(power: &str) -> [Answer; 2] {
     let view = json!({ "statuses": [{ "code": format!("PowerState/{power}") }] });
-    [ok(&json!({ "id": TEST_MACHINE, "properties": { "provisioningState": "Succeeded" } })), ok(&view)]
+    [
+        ok(&json!({ "id": TEST_MACHINE, "properties": { "provisioningState": "Succeeded" } })),
+        ok(&view),
+    ]
 }
 
 /// A step whose test machine an earlier attempt made.
@@ -28,7 +34,10 @@ fn bench(answers: impl IntoIterator<Item = Answer>) -> Bench {
     let machine = json!({ "vault": "v", "fabric": "f", "container": "c", "item": "crm-web" });
     let with = json!({ "machine": machine, "network": "vnet-test" });
     let mut bench = Bench::new("vm.test_migrate", &with, &json!({}));
-    let made = Ended { machine: Some(TEST_MACHINE.to_owned()), ..Ended::by_state(JobEnd::Succeeded, "Replicating") };
+    let made = Ended {
+        machine: Some(TEST_MACHINE.to_owned()),
+        ..Ended::by_state(JobEnd::Succeeded, "Replicating")
+    };
     let classes = (Repeat::Guarded, Undo::Restores);
     bench.cx.recorded = vec![RecordedEffect {
         intent: Intent::new(key(TEST, 1), "crm-web", TEST, classes, Value::Null, Value::Null),
@@ -43,7 +52,9 @@ fn bench(answers: impl IntoIterator<Item = Answer>) -> Bench {
 /// What a clean-up meets that ends as a success.
 fn cleaned(after: &str, machine: impl IntoIterator<Item = Answer>) -> Vec<Answer> {
     let accepted = Answer::json(202, &Value::Null).with("azure-asyncoperation", OPERATION);
-    let job = ok(&json!({ "name": "a93f", "properties": { "state": "Succeeded", "tasks": [], "errors": [] } }));
+    let job = ok(
+        &json!({ "name": "a93f", "properties": { "state": "Succeeded", "tasks": [], "errors": [] } }),
+    );
     let before = [item("TestMigrationSucceeded"), accepted, job, item(after), item(after)];
     before.into_iter().chain(machine).collect()
 }

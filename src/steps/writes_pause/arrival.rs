@@ -32,7 +32,14 @@ impl<W: Wall> Pause<'_, W> {
         if let Some(pair) = &mut self.pair {
             let seq = sentinel_seq(cx);
             let target = format!("{} at {}", <W::Pair as Marked>::MARKS, pair.source_at());
-            let intent = Intent::new(SENTINEL, target, "insert", CLASSES, Value::Null, json!({ "seq": seq }));
+            let intent = Intent::new(
+                SENTINEL,
+                target,
+                "insert",
+                CLASSES,
+                Value::Null,
+                json!({ "seq": seq }),
+            );
             let run = &cx.read.world.run;
             cx.change(intent, async |permit| {
                 let written = pair.mark(permit, run, seq).await;
@@ -44,14 +51,20 @@ impl<W: Wall> Pause<'_, W> {
     }
 
     /// Waits until the target has all of it: the position is reached, nothing speaks against it, the sentinel is there.
-    pub(super) async fn arrived(&mut self, cx: &mut PerformCx<'_>, position: &Position<W>) -> Result<Option<Evidence>, StepError> {
+    pub(super) async fn arrived(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        position: &Position<W>,
+    ) -> Result<Option<Evidence>, StepError> {
         let Some(pair) = &mut self.pair else { return Ok(None) };
         let (began, seq) = (cx.clock().steady(), sentinel_seq(cx));
         let deadline = advance(began, self.with.drain_within.duration());
         let target = self.with.until.as_deref().unwrap_or_default();
         let mut before: Option<Look<W>> = None;
         loop {
-            let why = match reached::<W>(pair, before.as_ref(), position, &cx.read.world.run, seq).await {
+            let why = match reached::<W>(pair, before.as_ref(), position, &cx.read.world.run, seq)
+                .await
+            {
                 Ok((_, Ok(()))) => {
                     return Ok(Some(Evidence {
                         check: format!("everything at {target}"),
@@ -110,7 +123,10 @@ async fn reached<W: Wall>(
 }
 
 /// Two looks: one alone does not tell whether errors go on.
-pub(super) async fn twice<W: Wall>(cx: &StepCx, pair: &mut W::Pair) -> Result<Standing<Position<W>>, DatabaseError> {
+pub(super) async fn twice<W: Wall>(
+    cx: &StepCx,
+    pair: &mut W::Pair,
+) -> Result<Standing<Position<W>>, DatabaseError> {
     let first = pair.look().await?;
     let mut busy = cx.hold.take().unwrap_or_else(|| cx.clock().busy());
     cx.clock().sleep(W::BETWEEN, &mut busy).await;

@@ -9,7 +9,8 @@ use super::super::barrier::{self, Barrier};
 use super::super::marking;
 use super::arrival::{SENTINEL, twice, well};
 use super::{
-    Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError, Verdict, With,
+    Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError,
+    Verdict, With,
 };
 use crate::database::preflight::{Finding, logins};
 use crate::database::replication::{Marked, PairError, Replication, Sides, Standing};
@@ -37,7 +38,10 @@ impl<'a> Pause<'a, postgres::wall::Wall> {
                 None => None,
                 Some(target) => {
                     let target = cx.postgres(target).await?;
-                    let named = postgres::Named { subscription: with.subscription.as_deref(), slot: with.slot.as_deref() };
+                    let named = postgres::Named {
+                        subscription: with.subscription.as_deref(),
+                        slot: with.slot.as_deref(),
+                    };
                     Some(postgres::Pair::find(source.clone(), target, named).await?)
                 }
             };
@@ -52,13 +56,17 @@ impl<'a> Pause<'a, mysql::wall::Wall> {
         if with.subscription.is_some() || with.slot.is_some() {
             let known = "`subscription` and `slot` are of PostgreSQL; nothing was changed";
             return Err(StepError::new(FailureClass::Refused, "MIG0524", with.attempted(), known)
-                .hint("remove them: a replica of MariaDB or MySQL is found by its own connections"));
+                .hint(
+                    "remove them: a replica of MariaDB or MySQL is found by its own connections",
+                ));
         }
         let found = async {
             let source = cx.mysql(&with.system).await?;
             let pair = match &with.until {
                 None => None,
-                Some(target) => Some(mysql::Pair::find(source.clone(), cx.mysql(target).await?, None).await?),
+                Some(target) => {
+                    Some(mysql::Pair::find(source.clone(), cx.mysql(target).await?, None).await?)
+                }
             };
             Ok((mysql::wall::Wall::of(source).await?, pair))
         };
@@ -67,7 +75,10 @@ impl<'a> Pause<'a, mysql::wall::Wall> {
 }
 
 impl<'a, W: Wall> Pause<'a, W> {
-    fn found(with: &'a With, found: Result<(W, Option<W::Pair>), PairError>) -> Result<Self, StepError> {
+    fn found(
+        with: &'a With,
+        found: Result<(W, Option<W::Pair>), PairError>,
+    ) -> Result<Self, StepError> {
         let attempted = with.attempted();
         match found {
             Ok((wall, pair)) => Ok(Self { with, wall, pair, attempted }),
@@ -100,7 +111,11 @@ impl<'a, W: Wall> Pause<'a, W> {
         }
     }
 
-    async fn findings(&mut self, named: &[String], roles: &[Role]) -> Result<Vec<Finding>, DatabaseError> {
+    async fn findings(
+        &mut self,
+        named: &[String],
+        roles: &[Role],
+    ) -> Result<Vec<Finding>, DatabaseError> {
         let mut found = self.wall.rights(&self.with.accept).await?;
         found.extend(logins(roles, named, &self.with.accept));
         found.extend(self.contents().await?);
@@ -124,8 +139,10 @@ impl<'a, W: Wall> Pause<'a, W> {
         };
         let (named, roles) = self.writers().await?;
         let closing = roles.iter().filter(|role| role.login && !role.replicates);
-        let closing = closing.map(|role| format!("{} {} at {}", words.role, role.name, self.wall.at()));
-        let mut changes: Vec<Change> = closing.map(|target| change(target, words.open, words.closed)).collect();
+        let closing =
+            closing.map(|role| format!("{} {} at {}", words.role, role.name, self.wall.at()));
+        let mut changes: Vec<Change> =
+            closing.map(|target| change(target, words.open, words.closed)).collect();
         let setting = self.wall.setting().await?;
         let target = format!("{} of {}", words.setting, self.wall.at());
         let after = format!("{}; sessions are ended", words.refuses);
@@ -146,7 +163,8 @@ impl<'a, W: Wall> Pause<'a, W> {
         let mut in_the_way = in_the_way(&findings);
         let is_first = cx.recorded.is_empty();
         if let Some(pair) = self.pair.as_mut().filter(|_| is_first) {
-            let standing = twice::<W>(cx, pair).await.map_err(|error| error.as_step_error(&self.attempted))?;
+            let standing =
+                twice::<W>(cx, pair).await.map_err(|error| error.as_step_error(&self.attempted))?;
             if let Standing::Unknown(why) = standing {
                 in_the_way.push(format!("replication to the target: {why}"));
             }
@@ -192,20 +210,33 @@ impl<'a, W: Wall> Pause<'a, W> {
         let refused = Evidence {
             check: format!("writes at {}", self.with.system),
             verdict: "refused".to_owned(),
-            detail: format!("since {}, position {position}; logins closed: {logins}", shown(&closed["at"])),
+            detail: format!(
+                "since {}, position {position}; logins closed: {logins}",
+                shown(&closed["at"])
+            ),
             holds: true,
         };
         let facts = [refused, ended].into_iter().chain(arrived).chain(replicating(&roles));
         let paused_at = barrier::first_read_at(&cx.recorded, at);
-        let outputs = [("position".to_owned(), json!(position)), ("paused_at".to_owned(), paused_at)].into();
+        let outputs =
+            [("position".to_owned(), json!(position)), ("paused_at".to_owned(), paused_at)].into();
         Ok(Outcome { outputs, evidence: facts.collect() })
     }
 
     /// Closes logins, ends sessions and sets the setting, in the order that the engine needs. Taken back in the opposite order:
     /// logins come back even where a setting that was set before them was changed by another hand.
-    async fn close(&mut self, cx: &mut PerformCx<'_>, names: &[String], at: Timestamp) -> Result<(Value, Evidence), StepError> {
+    async fn close(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        names: &[String],
+        at: Timestamp,
+    ) -> Result<(Value, Evidence), StepError> {
         let refuses = Some(W::WORDS.refuses);
-        let first = if W::SETTING_LASTS { Some(self.barrier().setting(cx, refuses, at).await?) } else { None };
+        let first = if W::SETTING_LASTS {
+            Some(self.barrier().setting(cx, refuses, at).await?)
+        } else {
+            None
+        };
         for name in names {
             self.barrier().login(cx, name, false, at).await?;
         }
@@ -236,7 +267,11 @@ impl<'a, W: Wall> Pause<'a, W> {
             // It takes several statements, and the first may have been carried out.
             let is_as_before = pair.sides().await.is_ok_and(|now| json!(now) == found);
             let error = error.as_change_error(attempted);
-            Err(if is_as_before { error } else { StepError { class: FailureClass::Unknown, ..error } })
+            Err(if is_as_before {
+                error
+            } else {
+                StepError { class: FailureClass::Unknown, ..error }
+            })
         })
         .await?;
         // Its own first copy, and the worker that was told of it, must not be what the pause waits for.
@@ -256,7 +291,9 @@ impl<'a, W: Wall> Pause<'a, W> {
         let unknown = |evidence: String| Verdict::Unknown { evidence };
         match (effect.intent.key.trim_start_matches("undo:"), &mut self.pair) {
             (MARKER, Some(pair)) => match pair.sides().await {
-                Ok(sides) if json!(sides) == effect.intent.after => Verdict::Done { observed: json!(sides) },
+                Ok(sides) if json!(sides) == effect.intent.after => {
+                    Verdict::Done { observed: json!(sides) }
+                }
                 Ok(sides) if json!(sides) == effect.intent.before => Verdict::NotDone,
                 Ok(sides) => unknown(format!("the table is there in part: {sides:?}")),
                 Err(error) => unknown(error.to_string()),
@@ -270,7 +307,11 @@ impl<'a, W: Wall> Pause<'a, W> {
         }
     }
 
-    pub(super) async fn undo(mut self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+    pub(super) async fn undo(
+        mut self,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         match (effect.intent.key.as_str(), &mut self.pair) {
             (MARKER, Some(pair)) => {
                 let within = self.with.drain_within.duration();
@@ -287,7 +328,11 @@ impl<'a, W: Wall> Pause<'a, W> {
 }
 
 fn in_the_way(findings: &[Finding]) -> Vec<String> {
-    findings.iter().filter(|it| !it.holds).map(|it| format!("{}: {}", it.check, it.detail)).collect()
+    findings
+        .iter()
+        .filter(|it| !it.holds)
+        .map(|it| format!("{}: {}", it.check, it.detail))
+        .collect()
 }
 
 fn evidence(finding: Finding) -> Evidence {
@@ -312,5 +357,7 @@ fn replicating(roles: &[Role]) -> Vec<Evidence> {
 }
 
 fn shown(at: &Value) -> String {
-    at.as_str().and_then(|at| at.parse::<Timestamp>().ok()).map_or_else(|| "an unknown time".to_owned(), |at| at.to_string())
+    at.as_str()
+        .and_then(|at| at.parse::<Timestamp>().ok())
+        .map_or_else(|| "an unknown time".to_owned(), |at| at.to_string())
 }

@@ -34,14 +34,20 @@ impl<W: Wall> Pause<'_, W> {
     }
 
     /// Ends sessions and waits until nobody is connected who may write, and nothing is open.
-    pub(super) async fn emptied(&mut self, cx: &mut PerformCx<'_>, closed: &[String]) -> Result<Evidence, StepError> {
+    pub(super) async fn emptied(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        closed: &[String],
+    ) -> Result<Evidence, StepError> {
         let began = cx.clock().steady();
         let deadline = advance(began, self.with.drain_within.duration());
         let users = users::<W>(closed);
         // A number is used once, whatever attempt it was in.
         let (mut times, mut knocked) = (barrier::times_ended(&cx.recorded), None);
         loop {
-            let gaps = gaps(&mut self.wall, closed, W::SETTING_LASTS).await.map_err(|error| self.read(&error))?;
+            let gaps = gaps(&mut self.wall, closed, W::SETTING_LASTS)
+                .await
+                .map_err(|error| self.read(&error))?;
             self.no_gaps(gaps)?;
             let mut unfinished = self.wall.unfinished().await.map_err(|error| self.read(&error))?;
             // Only who knocked before the logins were closed may have been let in.
@@ -88,10 +94,15 @@ fn users<W: Wall>(roles: &[String]) -> Vec<String> {
 }
 
 /// What of the wall does not stand: logins of these roles, and the setting once it is set. In words.
-async fn gaps<W: Wall>(wall: &mut W, closed: &[String], is_set: bool) -> Result<Vec<String>, DatabaseError> {
+async fn gaps<W: Wall>(
+    wall: &mut W,
+    closed: &[String],
+    is_set: bool,
+) -> Result<Vec<String>, DatabaseError> {
     let words = W::WORDS;
     let setting = wall.setting().await?;
-    let setting = (is_set && setting.as_deref() != Some(words.refuses)).then(|| format!("{} is not {}", words.setting, words.refuses));
+    let setting = (is_set && setting.as_deref() != Some(words.refuses))
+        .then(|| format!("{} is not {}", words.setting, words.refuses));
     let open = wall.open(closed).await?.into_iter().map(|role| format!("{role} may log in"));
     Ok(setting.into_iter().chain(open).collect())
 }

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::barrier::{self, Barrier};
-use super::{Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError, Verdict, With};
+use super::{
+    Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError,
+    Verdict, With,
+};
 use crate::clock::since;
 use crate::database::wall::Wall;
 use crate::database::{DatabaseError, mysql};
@@ -53,8 +56,9 @@ impl<W: Wall> Opening<'_, W> {
     /// The setting to leave: what the pause of this database found before it, where it was this run that paused it. What an attempt
     /// of this step itself found was closed.
     fn wanted(&self, cx: &StepCx) -> Option<String> {
-        let paused_here =
-            |step: &&crate::plan::PlannedStep| step.id != cx.step.id && step.with["system"] == *self.with.system;
+        let paused_here = |step: &&crate::plan::PlannedStep| {
+            step.id != cx.step.id && step.with["system"] == *self.with.system
+        };
         let steps = cx.world.plan.steps.iter().filter(paused_here);
         let effects = steps.filter_map(|step| cx.others.get(&step.id)).flatten();
         barrier::found_by::<W>(effects).or_else(|| W::WORDS.accepts.map(str::to_owned))
@@ -66,28 +70,37 @@ impl<W: Wall> Opening<'_, W> {
             return self.wall.meant(&self.with.roles).await;
         }
         let at = format!(" at {}", self.wall.at());
-        let effects = cx.others.values().flatten().filter(|effect| effect.intent.target.ends_with(&at));
+        let effects =
+            cx.others.values().flatten().filter(|effect| effect.intent.target.ends_with(&at));
         let is_closing = |effect: &&RecordedEffect| {
             let Intent { before, after, .. } = &effect.intent;
             before["login"] == true && after["login"] == false
         };
         let closed = effects.filter(is_closing);
-        let mut roles: Vec<String> =
-            closed.filter_map(|effect| barrier::role_of(&effect.intent.key)).map(str::to_owned).collect();
+        let mut roles: Vec<String> = closed
+            .filter_map(|effect| barrier::role_of(&effect.intent.key))
+            .map(str::to_owned)
+            .collect();
         roles.sort();
         roles.dedup();
         Ok(roles)
     }
 
     /// The setting and the logins, of a server that would take writes.
-    pub(super) async fn can_be_opened(&mut self, cx: &StepCx) -> Result<(Option<String>, Vec<(String, bool)>), StepError> {
+    pub(super) async fn can_be_opened(
+        &mut self,
+        cx: &StepCx,
+    ) -> Result<(Option<String>, Vec<(String, bool)>), StepError> {
         let (at, attempted) = (self.wall.at().to_owned(), self.attempted.clone());
         let refused = |known: String, hint: &str| {
             let known = format!("{known}; nothing was changed");
             Err(StepError::new(FailureClass::Refused, "MIG0524", &attempted, known).hint(hint))
         };
         if let Some(why) = self.wall.takes_no_writes().await.map_err(|error| self.read(&error))? {
-            return refused(format!("{at} {why}"), "promote it in a step of its own, then `migrate resume`");
+            return refused(
+                format!("{at} {why}"),
+                "promote it in a step of its own, then `migrate resume`",
+            );
         }
         let setting = self.wall.setting().await.map_err(|error| self.read(&error))?;
         let mut logins = Vec::new();
@@ -114,18 +127,30 @@ impl<W: Wall> Opening<'_, W> {
         let mut changes = Vec::new();
         if setting != wanted {
             let shown = |setting: Option<String>| setting.unwrap_or_else(|| "not set".to_owned());
-            changes.push(change(format!("{} of {at}", words.setting), shown(setting), shown(wanted)));
+            changes.push(change(
+                format!("{} of {at}", words.setting),
+                shown(setting),
+                shown(wanted),
+            ));
         }
         let closed = logins.into_iter().filter(|(_, login)| !login);
         changes.extend(closed.map(|(role, _)| {
-            change(format!("{} {role} at {at}", words.role), words.closed.to_owned(), words.open.to_owned())
+            change(
+                format!("{} {role} at {at}", words.role),
+                words.closed.to_owned(),
+                words.open.to_owned(),
+            )
         }));
         self.wall.close().await;
         Ok(Preview { changes, readings: Vec::new() })
     }
 
     /// Opens it; `evidence` is what was done before.
-    pub(super) async fn perform(mut self, cx: &mut PerformCx<'_>, mut evidence: Vec<Evidence>) -> Result<Outcome, StepError> {
+    pub(super) async fn perform(
+        mut self,
+        cx: &mut PerformCx<'_>,
+        mut evidence: Vec<Evidence>,
+    ) -> Result<Outcome, StepError> {
         let (_, logins) = self.can_be_opened(cx.read).await?;
         let roles: Vec<String> = logins.into_iter().map(|(role, _)| role).collect();
         let (at, wanted) = (cx.clock().now(), self.wanted(cx.read));
@@ -143,28 +168,38 @@ impl<W: Wall> Opening<'_, W> {
         let resumed_at = opened["at"].clone();
         let until = resumed_at.as_str().and_then(|at| at.parse::<Timestamp>().ok());
         let paused = self.with.paused_at(cx).zip(until).map(|(from, until)| since(from, until));
-        let logins = if roles.is_empty() { "none had been closed".to_owned() } else { roles.join(", ") };
+        let logins =
+            if roles.is_empty() { "none had been closed".to_owned() } else { roles.join(", ") };
         evidence.push(Evidence {
             check: format!("writes at {}", self.with.system),
             verdict: "accepted".to_owned(),
             detail: match paused {
-                Some(paused) => format!("paused for {} s; logins opened: {logins}", paused.as_secs()),
+                Some(paused) => {
+                    format!("paused for {} s; logins opened: {logins}", paused.as_secs())
+                }
                 None => format!("how long they were paused is not known; logins opened: {logins}"),
             },
             holds: true,
         });
         let paused_seconds = json!(paused.map(|paused| paused.as_secs()));
-        let outputs = [("resumed_at".to_owned(), resumed_at), ("paused_seconds".to_owned(), paused_seconds)];
+        let outputs =
+            [("resumed_at".to_owned(), resumed_at), ("paused_seconds".to_owned(), paused_seconds)];
         Ok(Outcome { outputs: outputs.into(), evidence })
     }
 
     pub(super) async fn probe(mut self, effect: &RecordedEffect) -> Verdict {
         let verdict = barrier::probe(&mut self.wall, effect).await;
         self.wall.close().await;
-        verdict.unwrap_or_else(|| Verdict::Unknown { evidence: format!("{} is no effect of this step", effect.intent.key) })
+        verdict.unwrap_or_else(|| Verdict::Unknown {
+            evidence: format!("{} is no effect of this step", effect.intent.key),
+        })
     }
 
-    pub(super) async fn undo(mut self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+    pub(super) async fn undo(
+        mut self,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         self.barrier().undo(cx, effect).await?;
         self.wall.close().await;
         Ok(())

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::reverse::{REVERSE, SENTINEL};
-use super::{Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError, Verdict, With, database};
+use super::{
+    Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError,
+    Verdict, With, database,
+};
 use crate::database::DatabaseError;
 use crate::database::postgres::Server;
 use crate::database::postgres::sequences::{self, Sequences, Values};
@@ -25,7 +28,8 @@ pub(super) struct Opening<'a> {
 impl<'a> Opening<'a> {
     pub(super) async fn of(with: &'a With, cx: &StepCx) -> Result<Self, StepError> {
         let attempted = with.attempted();
-        let server = cx.postgres(&with.system).await.map_err(|error| error.as_step_error(&attempted))?;
+        let server =
+            cx.postgres(&with.system).await.map_err(|error| error.as_step_error(&attempted))?;
         Ok(Self { with, server, attempted })
     }
 
@@ -46,7 +50,11 @@ impl<'a> Opening<'a> {
             preview.readings.push(Evidence {
                 check: "sequences to carry over".to_owned(),
                 verdict: "read".to_owned(),
-                detail: format!("{}, each {} numbers ahead", wanted.len(), self.with.sequence_margin),
+                detail: format!(
+                    "{}, each {} numbers ahead",
+                    wanted.len(),
+                    self.with.sequence_margin
+                ),
                 holds: true,
             });
         }
@@ -67,11 +75,16 @@ impl<'a> Opening<'a> {
             reader.close().await;
             Ok(all)
         };
-        let (theirs, own) = (all(&source).await.map_err(read)?, all(&self.server).await.map_err(read)?);
+        let (theirs, own) =
+            (all(&source).await.map_err(read)?, all(&self.server).await.map_err(read)?);
         match sequences::carried(&theirs, &own, self.with.sequence_margin) {
             Ok(wanted) => Ok((own, wanted)),
             Err(missing) => {
-                let known = format!("{} lacks sequences that {} has; nothing was changed", self.server.at(), source.at());
+                let known = format!(
+                    "{} lacks sequences that {} has; nothing was changed",
+                    self.server.at(),
+                    source.at()
+                );
                 Err(StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known)
                     .cause(missing.join(", "))
                     .hint("make them at the target, then `migrate resume`"))
@@ -86,7 +99,8 @@ impl<'a> Opening<'a> {
             // What was read first counts: the target may have taken numbers of its own by now.
             (effect.intent.before.clone(), effect.intent.after.clone())
         } else {
-            let before: BTreeMap<_, _> = wanted.keys().map(|name| (name.clone(), own[name])).collect();
+            let before: BTreeMap<_, _> =
+                wanted.keys().map(|name| (name.clone(), own[name])).collect();
             (json!(before), json!(wanted))
         };
         let wanted: Values = serde_json::from_value(after.clone()).unwrap_or_default();
@@ -96,11 +110,15 @@ impl<'a> Opening<'a> {
         cx.change(intent, async |permit| {
             let mut writer = self.server.writer().await.map_err(|error| self.read(&error))?;
             // One that is further by now gave out numbers since.
-            let has_reached = |name: &String, at| own.get(name).is_some_and(|own| own.has_reached(at));
+            let has_reached =
+                |name: &String, at| own.get(name).is_some_and(|own| own.has_reached(at));
             for (name, &at) in wanted.iter().filter(|(name, at)| !has_reached(name, **at)) {
                 let set = sequences::set(&mut writer, permit, name, at).await;
                 // One may have been set before another was refused.
-                set.map_err(|error| StepError { class: FailureClass::Unknown, ..error.as_change_error(attempted) })?;
+                set.map_err(|error| StepError {
+                    class: FailureClass::Unknown,
+                    ..error.as_change_error(attempted)
+                })?;
             }
             writer.close().await;
             Ok(json!({ "set": count }))
@@ -109,7 +127,10 @@ impl<'a> Opening<'a> {
         Ok(Evidence {
             check: "sequences".to_owned(),
             verdict: "carried over".to_owned(),
-            detail: format!("{count}, each {} numbers ahead of the source", self.with.sequence_margin),
+            detail: format!(
+                "{count}, each {} numbers ahead of the source",
+                self.with.sequence_margin
+            ),
             holds: true,
         })
     }
@@ -145,8 +166,10 @@ impl<'a> Opening<'a> {
             Ok(own) => own,
             Err(error) => return Verdict::Unknown { evidence: DatabaseError::to_string(&error) },
         };
-        let wanted: Values = serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
-        let before: Sequences = serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
+        let wanted: Values =
+            serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
+        let before: Sequences =
+            serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
         if wanted.iter().all(|(name, at)| own.get(name).is_some_and(|own| own.has_reached(*at))) {
             return Verdict::Done { observed: json!({ "set": wanted.len() }) };
         }
@@ -156,7 +179,11 @@ impl<'a> Opening<'a> {
         Verdict::Unknown { evidence: "some of the sequences are set".to_owned() }
     }
 
-    pub(super) async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+    pub(super) async fn undo(
+        &self,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         match effect.intent.key.as_str() {
             REVERSE => self.turn_back(cx, effect).await,
             SENTINEL => Ok(()),
@@ -169,7 +196,8 @@ impl<'a> Opening<'a> {
     async fn set_back(&self, cx: &PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
         let mut writer = self.server.writer().await.map_err(|error| self.read(&error))?;
         let own = sequences::all(writer.reading()).await.map_err(|error| self.read(&error))?;
-        let before: Sequences = serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
+        let before: Sequences =
+            serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
         let set: Values = serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
         let untouched: Sequences = before
             .into_iter()
@@ -182,7 +210,10 @@ impl<'a> Opening<'a> {
         let changed = cx.change(intent, async |permit| {
             for (name, was) in &untouched {
                 let set = sequences::set(&mut writer, permit, name, was.at).await;
-                set.map_err(|error| StepError { class: FailureClass::Unknown, ..error.as_change_error(attempted) })?;
+                set.map_err(|error| StepError {
+                    class: FailureClass::Unknown,
+                    ..error.as_change_error(attempted)
+                })?;
             }
             Ok(Value::Null)
         });

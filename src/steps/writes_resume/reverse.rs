@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use super::super::{Granted, marking};
 use super::postgres::{Opening, SEQUENCES};
-use super::{Evidence, FailureClass, PerformCx, RecordedEffect, Reverse, StepCx, StepError, Verdict};
+use super::{
+    Evidence, FailureClass, PerformCx, RecordedEffect, Reverse, StepCx, StepError, Verdict,
+};
 use crate::clock::since;
 use crate::database::DatabaseError;
 use crate::database::postgres::reverse::{self, Ways};
@@ -52,13 +54,18 @@ impl Opening<'_> {
 
     fn refused(&self, why: Vec<String>) -> StepError {
         let known = "replication was not turned around; nothing was changed by this";
-        let error = StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known)
-            .hint("mend what is named; the source is paused by a `writes.pause` with `until:` before");
+        let error = StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known).hint(
+            "mend what is named; the source is paused by a `writes.pause` with `until:` before",
+        );
         why.into_iter().fold(error, StepError::cause)
     }
 
     /// What a dry run shows.
-    pub(super) async fn ways_now(&self, cx: &StepCx, reverse: &Reverse) -> Result<Evidence, StepError> {
+    pub(super) async fn ways_now(
+        &self,
+        cx: &StepCx,
+        reverse: &Reverse,
+    ) -> Result<Evidence, StepError> {
         let mut pair = self.pair(cx, reverse).await?;
         let ways = reverse::ways(&mut pair).await.map_err(|error| self.read(&error))?;
         Ok(Evidence {
@@ -70,7 +77,11 @@ impl Opening<'_> {
     }
 
     /// Turns it around, and sees a row come back.
-    pub(super) async fn turn(&self, cx: &mut PerformCx<'_>, reverse: &Reverse) -> Result<Evidence, StepError> {
+    pub(super) async fn turn(
+        &self,
+        cx: &mut PerformCx<'_>,
+        reverse: &Reverse,
+    ) -> Result<Evidence, StepError> {
         let mut pair = self.pair(cx.read, reverse).await?;
         let recorded = cx.recorded.iter().find(|effect| effect.intent.key == REVERSE);
         let before = if let Some(effect) = recorded {
@@ -79,7 +90,8 @@ impl Opening<'_> {
             self.preflight(cx, &mut pair).await?;
             json!(reverse::ways(&mut pair).await.map_err(|error| self.read(&error))?)
         };
-        let target = format!("replication between {} and {}", pair.target().at(), pair.source().at());
+        let target =
+            format!("replication between {} and {}", pair.target().at(), pair.source().at());
         let intent = Intent::new(REVERSE, target, "turn", CLASSES, before, json!(Ways::TURNED));
         if let Granted::Permit(permit) = cx.effects.intend(intent).await? {
             let by = reverse.by.as_ref().unwrap_or(&self.with.system);
@@ -120,7 +132,8 @@ impl Opening<'_> {
         let mut back = self.reversed(pair).await?;
         let seq = cx.read.first_started.as_microsecond().saturating_mul(2);
         let target = format!("{} at {}", marker::TABLE, self.server.at());
-        let intent = Intent::new(SENTINEL, target, "insert", CLASSES, Value::Null, json!({ "seq": seq }));
+        let intent =
+            Intent::new(SENTINEL, target, "insert", CLASSES, Value::Null, json!({ "seq": seq }));
         let run = &cx.read.world.run;
         let mut writer = self.server.writer().await.map_err(|error| self.read(&error))?;
         cx.change(intent, async |permit| {
@@ -140,13 +153,17 @@ impl Opening<'_> {
         Ok(Evidence {
             check: format!("replication back to {}", back.target().name()),
             verdict: "flows".to_owned(),
-            detail: format!("row {seq} came back after {} ms", since(began, cx.clock().steady()).as_millis()),
+            detail: format!(
+                "row {seq} came back after {} ms",
+                since(began, cx.clock().steady()).as_millis()
+            ),
             holds: true,
         })
     }
 
     fn not_there(&self, why: String) -> StepError {
-        let known = "nobody was let in; what is written at the target does not come back to the source";
+        let known =
+            "nobody was let in; what is written at the target does not come back to the source";
         StepError::new(FailureClass::Failed, "MIG0525", &self.attempted, known)
             .cause(why)
             .hint("see why the apply worker at the source fails; then `migrate resume` or `migrate rollback`")
@@ -160,13 +177,17 @@ impl Opening<'_> {
 
     pub(super) async fn probe_turn(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
         let unknown = |evidence: String| Verdict::Unknown { evidence };
-        let Some(reverse) = &self.with.reverse else { return unknown("`reverse` is gone".to_owned()) };
+        let Some(reverse) = &self.with.reverse else {
+            return unknown("`reverse` is gone".to_owned());
+        };
         let mut pair = match self.pair(cx, reverse).await {
             Ok(pair) => pair,
             Err(error) => return unknown(error.to_string()),
         };
         match reverse::ways(&mut pair).await {
-            Ok(ways) if json!(ways) == effect.intent.after => Verdict::Done { observed: json!(ways) },
+            Ok(ways) if json!(ways) == effect.intent.after => {
+                Verdict::Done { observed: json!(ways) }
+            }
             Ok(ways) if json!(ways) == effect.intent.before => Verdict::NotDone,
             Ok(ways) => unknown(format!("it is turned in part: {ways:?}")),
             Err(error) => unknown(error.to_string()),
@@ -174,13 +195,24 @@ impl Opening<'_> {
     }
 
     /// Turns it back, once nobody writes at the target any more and the source has everything.
-    pub(super) async fn turn_back(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
+    pub(super) async fn turn_back(
+        &self,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
         // A step that has begun keeps its parameters.
         let Some(reverse) = &self.with.reverse else { return Ok(()) };
         let mut pair = self.pair(cx.read, reverse).await?;
         let ways = reverse::ways(&mut pair).await.map_err(|error| self.read(&error))?;
         let Intent { key, target, before, .. } = &effect.intent;
-        let intent = Intent::new(format!("undo:{key}"), target, "turn", CLASSES, json!(ways), before.clone());
+        let intent = Intent::new(
+            format!("undo:{key}"),
+            target,
+            "turn",
+            CLASSES,
+            json!(ways),
+            before.clone(),
+        );
         let Granted::Permit(permit) = cx.effects.intend(intent).await? else { return Ok(()) };
         self.close(cx, &permit).await?;
         if ways.back {
@@ -208,10 +240,12 @@ impl Opening<'_> {
 
     /// Who may log in here and write.
     async fn still_open(&self, reader: &mut Reader) -> Result<Option<String>, StepError> {
-        let roles = wall::writers(reader, &[], &Follower::None).await.map_err(|error| self.read(&error))?;
+        let roles =
+            wall::writers(reader, &[], &Follower::None).await.map_err(|error| self.read(&error))?;
         let open = roles.into_iter().filter(|role| role.login).map(|role| role.name);
         let open: Vec<String> = open.collect();
-        Ok((!open.is_empty()).then(|| format!("{} may log in and write at {}", open.join(", "), self.server.at())))
+        Ok((!open.is_empty())
+            .then(|| format!("{} may log in and write at {}", open.join(", "), self.server.at())))
     }
 
     /// Ends who may have been writing, and waits until they are gone. Logins were closed before.
@@ -222,9 +256,12 @@ impl Opening<'_> {
             return Err(self.not_all_there(open));
         }
         let there = wall::unfinished(writer.reading()).await.map_err(read)?.sessions;
-        let clients: Vec<i64> = there.iter().filter(|it| it.can_be_ended).map(|it| it.pid).collect();
+        let clients: Vec<i64> =
+            there.iter().filter(|it| it.can_be_ended).map(|it| it.pid).collect();
         if !clients.is_empty() {
-            wall::end_sessions(&mut writer, permit, &clients).await.map_err(|error| self.in_part(&error))?;
+            wall::end_sessions(&mut writer, permit, &clients)
+                .await
+                .map_err(|error| self.in_part(&error))?;
         }
         let began = cx.clock().steady();
         loop {
@@ -259,8 +296,9 @@ impl Opening<'_> {
             .collect();
         let own = sequences::all(writer.reading()).await?;
         let at = pair.source().at().to_owned();
-        let wanted = sequences::carried(&used, &own, 0)
-            .map_err(|missing| DatabaseError::Refused { at, cause: format!("it lacks {}", missing.join(", ")) })?;
+        let wanted = sequences::carried(&used, &own, 0).map_err(|missing| {
+            DatabaseError::Refused { at, cause: format!("it lacks {}", missing.join(", ")) }
+        })?;
         for (name, at) in wanted {
             sequences::set(&mut writer, permit, &name, at).await?;
         }
