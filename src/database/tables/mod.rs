@@ -378,7 +378,8 @@ async fn one(
             return Ok(without_rows(table, TableVerdict::Different(lines)));
         }
     };
-    let parts = divide(source, target, &mut views, of).await?;
+    let finer = if wanted.sample.is_some() { sample::FINER } else { 1 };
+    let parts = divide(source, target, &mut views, of.saturating_mul(finer)).await?;
     let drawn = wanted.sample.map(|sample| sample.draw(table, parts));
     for view in &mut views {
         view.drawn.clone_from(&drawn);

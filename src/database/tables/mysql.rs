@@ -14,7 +14,7 @@ use super::mysql_walk::{self as walk, Walk};
 use super::pace::Pace;
 use super::ranged::{Asks, Ranged, UNDIVIDED};
 use super::shape::{ColumnShape, Form, Relation, Shape, View};
-use super::sums::{Split, Sums};
+use super::sums::{Fold, Split, Sums};
 use super::{Engine, Keep, Seen};
 use crate::database::mysql::{Product, Reader, Server, literal, quoted};
 use crate::database::{DatabaseError, Row};
@@ -24,6 +24,9 @@ const BRIEF: u64 = 255;
 
 /// Fewer rows at a time save nothing, unless a statement would take too long.
 const FEW: u64 = 256;
+
+/// Packets of this many bytes hold whatever is put together of a row whose hashes go into an exclusive or.
+const ENOUGH: u64 = 1 << 20;
 
 /// Stands in a sum for a row without a hash: more than all hashes of five thousand million rows.
 const NO_HASH: i128 = 100_000_000_000_000_000_000_000_000_000;
@@ -43,6 +46,8 @@ pub(super) struct MySql {
     pub(super) sees_all: bool,
     tables: Vec<String>,
     rows_at_once: u64,
+    /// Bytes, `max_allowed_packet`.
+    packet: u64,
 }
 
 impl MySql {
@@ -58,6 +63,9 @@ impl MySql {
              where table_schema = database() and table_type in ('BASE TABLE', 'SYSTEM VERSIONED')";
         let names = reader.rows(names).await?.ok_or_else(|| reader.slow())?;
         let sees_all = reader.one(SEES_ALL).await?.is_some();
+        let packet = reader.one("select cast(@@max_allowed_packet as char)").await?;
+        let packet = packet.and_then(|row| row.into_iter().next().flatten()?.parse().ok());
+        let packet = packet.ok_or_else(|| reader.odd("no `max_allowed_packet`"))?;
         let engine = Engine::MySql(reader.product());
         let tables = names.into_iter().flatten().flatten().collect();
         Ok(Self {
@@ -68,6 +76,7 @@ impl MySql {
             sees_all,
             tables,
             rows_at_once: 16_384,
+            packet,
         })
     }
 
@@ -160,6 +169,9 @@ impl MySql {
         if partial.relation > 0 {
             return Ok(partial.sums);
         }
+        if text::fold(view) == Fold::ExclusiveOr && self.packet < ENOUGH {
+            return Err(DatabaseError::System(HAS_NO_HASH.to_owned()));
+        }
         match &view.split {
             Split::Ranges { column, shift } => {
                 let along = (column.as_str(), *shift);
@@ -211,7 +223,7 @@ impl MySql {
                 continue;
             };
             let took = began.elapsed();
-            seen(self.ranged.merge(&mut partial.sums, rows)?);
+            seen(self.ranged.merge(view, &mut partial.sums, rows)?);
             let Some(to) = to else { return Ok(()) };
             partial.after = to;
             keep(partial);
@@ -237,6 +249,8 @@ impl MySql {
         Ok(self.ranged.session.rows(&asked).await?.map(|rows| (rows, to)))
     }
 }
+
+const HAS_NO_HASH: &str = "a row is longer than `max_allowed_packet` of the server and has no hash";
 
 /// Of the whole server, or of this database.
 const SEES_ALL: &str = "select 'yes' from dual where exists (select 1 from information_schema.user_privileges where privilege_type = 'SELECT') \
@@ -288,8 +302,11 @@ impl Asks for Reader {
     }
 
     fn has_no_hash(sum: i128) -> Option<&'static str> {
-        let why = "a row is longer than `max_allowed_packet` of the server and has no hash";
-        (sum >= NO_HASH).then_some(why)
+        (sum >= NO_HASH).then_some(HAS_NO_HASH)
+    }
+
+    fn fold(view: &View) -> Fold {
+        text::fold(view)
     }
 
     fn ends(view: &View, column: &str) -> String {
@@ -305,12 +322,12 @@ impl Asks for Reader {
     fn range(view: &View, column: &str, part: i64, (from, to): (i64, i64)) -> String {
         let part = part.to_string();
         let (table, hash) = (format!("{} t", view.quoted), text::drawn_hash(view, &part));
-        grouped(&table, &part, &hash, &text::between(column, from, to))
+        grouped(view, &table, (&part, &hash), &text::between(column, from, to))
     }
 
     fn cells(view: &View, parts: &[i64]) -> String {
         let (hash, filter) = (text::row_hash(view), text::is_in(view, parts));
-        grouped(&format!("{} t", view.quoted), &text::cell(view), &hash, &filter)
+        grouped(view, &format!("{} t", view.quoted), (&text::cell(view), &hash), &filter)
     }
 
     fn marked(view: &View, parts: &[i64], cells: &[i64]) -> String {
@@ -332,14 +349,17 @@ impl Asks for Reader {
 /// The sum of every part, of rows of the table or of some of it.
 fn summed(view: &View, from: &str, filter: &str) -> String {
     let part = text::part(view);
-    grouped(from, &part, &text::drawn_hash(view, &part), filter)
+    grouped(view, from, (&part, &text::drawn_hash(view, &part)), filter)
 }
 
-fn grouped(from: &str, by: &str, hash: &str, filter: &str) -> String {
-    // Counted once more by itself, the hash would be computed once more.
+fn grouped(view: &View, from: &str, (by, hash): (&str, &str), filter: &str) -> String {
+    let folded = match text::fold(view) {
+        // Counted once more by itself, the hash would be computed once more.
+        Fold::Sum => format!("sum(ifnull({hash}, {NO_HASH}))"),
+        Fold::ExclusiveOr => format!("bit_xor({hash})"),
+    };
     format!(
-        "select cast({by} as char), cast(count(*) as char), cast(sum(ifnull({hash}, {NO_HASH})) as char) \
-         from {from} where {filter} {}",
+        "select cast({by} as char), cast(count(*) as char), cast({folded} as char) from {from} where {filter} {}",
         // By its place: a column may have any name. One part needs no groups.
         if by.parse::<i64>().is_ok() { "having count(*) > 0" } else { "group by 1" },
     )

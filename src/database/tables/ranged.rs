@@ -10,7 +10,7 @@ use super::load::Watch;
 use super::located::RowMark;
 use super::pace::Pace;
 use super::shape::View;
-use super::sums::{Split, Sum, Sums};
+use super::sums::{Fold, Split, Sum, Sums};
 use super::{Keep, Seen};
 use crate::database::{DatabaseError, Row};
 
@@ -33,6 +33,10 @@ pub(super) trait Asks {
     /// Why the sum is of rows that have no hash, where that may be.
     fn has_no_hash(_sum: i128) -> Option<&'static str> {
         None
+    }
+    /// How the hashes of rows are put together.
+    fn fold(_view: &View) -> Fold {
+        Fold::Sum
     }
     /// The least and the greatest value of an integer column.
     fn ends(view: &View, column: &str) -> String;
@@ -105,7 +109,7 @@ impl<A: Asks> Ranged<A> {
         seen: Seen<'_>,
     ) -> Result<(), DatabaseError> {
         let rows = self.whole(&A::summed(view)).await?;
-        seen(self.merge(&mut partial.sums, rows)?);
+        seen(self.merge(view, &mut partial.sums, rows)?);
         Ok(())
     }
 
@@ -154,7 +158,7 @@ impl<A: Asks> Ranged<A> {
                 continue;
             };
             let took = began.elapsed();
-            seen(self.merge(&mut partial.sums, rows)?);
+            seen(self.merge(view, &mut partial.sums, rows)?);
             next = (to < high).then(|| to + 1);
             partial.next = Some(to.saturating_add(1));
             keep(partial);
@@ -172,7 +176,7 @@ impl<A: Asks> Ranged<A> {
     ) -> Result<Sums, DatabaseError> {
         let rows = self.whole(&A::cells(view, parts)).await?;
         let mut sums = Sums::new();
-        self.merge(&mut sums, rows)?;
+        self.merge(view, &mut sums, rows)?;
         Ok(sums)
     }
 
@@ -204,7 +208,12 @@ impl<A: Asks> Ranged<A> {
     }
 
     /// Adds sums to others; how many rows they are of.
-    pub(super) fn merge(&self, sums: &mut Sums, rows: Vec<Row>) -> Result<u64, DatabaseError> {
+    pub(super) fn merge(
+        &self,
+        view: &View,
+        sums: &mut Sums,
+        rows: Vec<Row>,
+    ) -> Result<u64, DatabaseError> {
         let mut read = 0;
         for row in rows {
             let [part, rows, hash] = self.texts(row)?;
@@ -215,7 +224,7 @@ impl<A: Asks> Ranged<A> {
             if let Some(why) = A::has_no_hash(hash) {
                 return Err(DatabaseError::System(why.to_owned()));
             }
-            sums.entry(part).or_default().add(Sum { rows, hash });
+            sums.entry(part).or_default().fold(A::fold(view), Sum { rows, hash });
             read += rows;
         }
         Ok(read)

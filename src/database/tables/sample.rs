@@ -10,6 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::sums::Sums;
 
+/// Ranges are divided further by so much, as they are drawn whole.
+pub(super) const FINER: u64 = 8;
+
 /// How much is drawn, and by what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sample {

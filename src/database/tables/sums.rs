@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Parts of a table, and cells of a part.
 pub(in crate::database) const PARTS: i64 = 1024;
 /// Below so many rows a range is not worth a question.
-const ROWS_IN_A_RANGE: u64 = 16_384;
+const ROWS_IN_A_RANGE: u64 = 65_536;
 
 /// Into what parts a table is divided, on both sides alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,16 @@ impl Split {
     }
 }
 
-/// Rows, and the sum of their hashes. Sums, unlike exclusive or, also tell two equal rows from none.
+/// How the hashes of rows are put together, whatever their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::database) enum Fold {
+    /// Tells two equal rows from none, too.
+    Sum,
+    /// Of rows no two of which are equal.
+    ExclusiveOr,
+}
+
+/// Rows, and their hashes put together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "(u64, String)", into = "(u64, String)")]
 pub(in crate::database) struct Sum {
@@ -62,8 +71,16 @@ pub(in crate::database) struct Sum {
 impl Sum {
     /// Adds what another range of the same part holds.
     pub(in crate::database) fn add(&mut self, other: Self) {
+        self.fold(Fold::Sum, other);
+    }
+
+    /// The same, where hashes are put together so.
+    pub(in crate::database) fn fold(&mut self, fold: Fold, other: Self) {
         self.rows += other.rows;
-        self.hash = self.hash.wrapping_add(other.hash);
+        self.hash = match fold {
+            Fold::Sum => self.hash.wrapping_add(other.hash),
+            Fold::ExclusiveOr => self.hash ^ other.hash,
+        };
     }
 }
 
@@ -141,6 +158,18 @@ mod tests {
             Split::ranges("id", [None, None], 0),
             (Split::Ranges { column: "id".to_owned(), shift: 0 }, 0..=0)
         );
+    }
+
+    #[test]
+    fn ranges_of_a_part_are_put_together_as_their_rows_were() {
+        let one = |hash| Sum { rows: 1, hash };
+        let both = |fold| {
+            let mut sum = one(6);
+            sum.fold(fold, one(3));
+            sum
+        };
+        assert_eq!(both(Fold::Sum), Sum { rows: 2, hash: 9 });
+        assert_eq!(both(Fold::ExclusiveOr), Sum { rows: 2, hash: 5 });
     }
 
     #[test]
