@@ -156,7 +156,7 @@ commit is the source's; a reading is as old as the last acknowledgement that the
 in 5 s, and the Distributor notes when they come to the target (`sp_helptracertokenhistory`); all that was committed before one is there with it. The lag is how \
 long the last one took, as the servers measured it and as far as this machine's clock agrees, and at least for how long the next one is missing. One that has not \
 arrived (NULL) tells of no lag; tokens of an earlier attempt are not believed. Not ready is an article of the publication that the target \
-does not subscribe to, a subscription that is not active or is to be set up anew, a history that does not name the target. What agents were told to skip, no token shows: \
+does not subscribe to, a subscription that is not active or is to be set up anew, a history that does not name the target (by its `@@SERVERNAME`; an availability group's listener is not recognised). What agents were told to skip, no token shows: \
 `verify.tables` does. The tokens stay in the Distributor's history until it is cleaned up, or until `sp_deletetracertokenhistory` removes them. The user needs \
 `db_owner` in the database of the source, and to log in to that of the target.\n\n\
 Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \

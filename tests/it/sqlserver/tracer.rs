@@ -303,13 +303,31 @@ fn a_token_of_an_attempt_that_was_killed_is_found_and_not_believed() {
     }
 }
 
-#[test]
-fn a_rollback_leaves_the_tokens_where_they_are() {
-    let (source, target) =
-        (start(publisher(posts(&["7"]), vec![told(AT_THE_DISTRIBUTOR)])), subscriber());
+/// A wait that ended in vain, with a token under way.
+fn in_vain() -> (Lab, SqlServer, SqlServer) {
+    let scripts = publisher(posts(&["7", "8"]), vec![told(AT_THE_DISTRIBUTOR)]);
+    let (source, target) = (start(scripts), subscriber());
     let lab = Lab::new("");
     let runbook = runbook(&lab, (source.port, target.port), "", TRACED, "2s");
     lab.migrate(["run", &runbook]).expect(4);
+    (lab, source, target)
+}
+
+#[test]
+fn a_wait_in_vain_is_resumed_with_a_token_of_its_own() {
+    let (lab, source, _target) = in_vain();
+    lab.migrate(["resume"]).expect(0);
+    let journal = journal(&lab);
+    for (key, tokens) in [("tokens:0", "[7]"), ("tokens:1", "[8]")] {
+        let observed = format!(r#"{{"tokens":{tokens},"uncertain":0}}"#);
+        assert!(journal.contains(key) && journal.contains(&observed), "{journal}");
+    }
+    assert_eq!(posted(&source), 2);
+}
+
+#[test]
+fn a_rollback_leaves_the_tokens_where_they_are() {
+    let (lab, source, _target) = in_vain();
     let asked = source.batches().len();
     lab.migrate(["rollback", "--yes"]).expect(8);
     assert_eq!(source.batches().len(), asked);
