@@ -126,7 +126,7 @@ or ended is refused at once: waiting does not help.\n\
 - `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\
 - `source` and `target`: two PostgreSQL servers, the second a logical subscriber or a physical standby of the first; or two MariaDB or \
 two MySQL servers, the second a replica of the first; or two SQL Servers, as `by` says. Both sides are \
-read and compared; the seconds that a server tells of itself are never used. Without a heartbeat, lag is the time since the source ended \
+read and compared; the seconds that a server tells of itself are never used (those of a tracer token are measured). Without a heartbeat, lag is the time since the source ended \
 at a position that the target has reached by now, at most; with `heartbeat: true` it is the age of the last row that has arrived, by the \
 clock of the source alone. A lag under a second counts as none.\n\
 - Between PostgreSQL servers, not ready is: a subscription that is disabled, without \
