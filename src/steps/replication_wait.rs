@@ -1,5 +1,5 @@
 //! `replication.wait`: holds everything back until the lag has been at or under a limit for a time. Changes nothing but, where
-//! `heartbeat: true` asks for it, a table of its own.
+//! `heartbeat: true` asks for it, a table of its own; and it posts tracer tokens, where a replication has those.
 //!
 //! A reading that is missing, null, stale or an error is unknown, and unknown never opens the gate. The deadline is the
 //! step's own `timeout`.
@@ -9,6 +9,8 @@ mod gate;
 mod heartbeat;
 mod positions;
 mod servers;
+mod tokens;
+mod traced;
 
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use serde_json::{Value, json};
 use self::gate::{Gate, Reading, Stand};
 use self::positions::Positions;
 use self::servers::{Servers, Watch};
+use self::traced::Traced;
 use super::machine::Machine;
 use super::{
     Evidence, FailureClass, Kind, Outcome, Outputs, PerformCx, Preview, Step, StepCx, StepError,
@@ -63,6 +66,9 @@ pub struct With {
     /// Of SQL Server (protocol-simulated): by what the target follows the source.
     #[serde(default)]
     pub by: Option<By>,
+    /// Of SQL Server, with `by: transactional-replication`: the publication at the source that the target subscribes to.
+    #[serde(default)]
+    pub publication: Option<String>,
     /// Write a row at the source four times a second and look for it at the target: seconds to a quarter, instead of what
     /// positions tell. Its table, `migrate.marker` in PostgreSQL and `migrate_marker` in MariaDB and MySQL, is made and removed by
     /// this step.
@@ -91,6 +97,8 @@ pub enum By {
     LogShipping,
     /// Geo-replication of Azure SQL Database.
     GeoReplication,
+    /// Transactional replication, in which `publication` is replicated. Tracer tokens are posted to it.
+    TransactionalReplication,
 }
 
 const fn thirty_seconds() -> Span {
@@ -118,7 +126,7 @@ or ended is refused at once: waiting does not help.\n\
 - `command`: any program that prints the lag. It gets a bare environment, and 30 s.\n\
 - `source` and `target`: two PostgreSQL servers, the second a logical subscriber or a physical standby of the first; or two MariaDB or \
 two MySQL servers, the second a replica of the first; or two SQL Servers, as `by` says. Both sides are \
-read and compared; the seconds that a server tells of itself are never used. Without a heartbeat, lag is the time since the source ended \
+read and compared; the seconds that a server tells of itself are never used (those of a tracer token are measured). Without a heartbeat, lag is the time since the source ended \
 at a position that the target has reached by now, at most; with `heartbeat: true` it is the age of the last row that has arrived, by the \
 clock of the source alone. A lag under a second counts as none.\n\
 - Between PostgreSQL servers, not ready is: a subscription that is disabled, without \
@@ -135,7 +143,7 @@ before; and whatever is null. What was written past the log (`sql_log_bin = 0`, 
 position shows: `verify.tables` does. The user needs, in MariaDB, `BINLOG MONITOR` and `REPLICATION MASTER ADMIN` at the source and \
 `SLAVE MONITOR` at the target; in MySQL, `REPLICATION CLIENT` on both and `REPLICATION SLAVE` at the source; for a heartbeat, to make, \
 write and drop its table.\n\
-- Between SQL Servers (protocol-simulated: tried against a server of the tests only, never against a real one) nothing is written, a heartbeat neither, and `secondary_lag_seconds`, `last_restored_latency` and `replication_lag_sec` \
+- Between SQL Servers (protocol-simulated: tried against a server of the tests only, never against a real one) no heartbeat is written, and `secondary_lag_seconds`, `last_restored_latency` and `replication_lag_sec` \
 are not taken for a lag. `by: availability-group` (also a distributed one, such as the link of a managed instance): the log that the target has on disk \
 reaches the end of the source's, and it has redone the source's last commit, each by that side's own row. Not ready is data movement that is suspended, disconnected or in \
 another state than `SYNCHRONIZED` (with asynchronous commit, `SYNCHRONIZING`), a queue that the source knows no size of, roles that have changed, a replica that \
@@ -144,7 +152,13 @@ its log was backed up, behind the end of that; no lag is under the interval of b
 threshold, a target that was recovered or follows another database, backups of another history. `by: geo-replication` (Azure SQL Database): the target's last \
 commit is the source's; a reading is as old as the last acknowledgement that the source has, so that a quiet source may need a larger \
 `stale_after`. The user needs `VIEW SERVER STATE` (for log shipping also to read `msdb`), for geo-replication `VIEW DATABASE STATE`; SQL Server 2016 SP2 or later. \
-Transactional replication is not read.\n\n\
+`by: transactional-replication`: tracer tokens are posted to `publication` at the source (`sp_posttracertoken`), one at a time and at most one \
+in 5 s, and the Distributor notes when they come to the target (`sp_helptracertokenhistory`); all that was committed before one is there with it. The lag is how \
+long the last one took, as the servers measured it and as far as this machine's clock agrees, and at least for how long the next one is missing. One that has not \
+arrived (NULL) tells of no lag; tokens of an earlier attempt are not believed. Not ready is an article of the publication that the target \
+does not subscribe to, a subscription that is not active or is to be set up anew, a history that does not name the target (by its `@@SERVERNAME`; an availability group's listener is not recognised). What agents were told to skip, no token shows: \
+`verify.tables` does. The tokens stay in the Distributor's history until it is cleaned up, or until `sp_deletetracertokenhistory` removes them. The user needs \
+`db_owner` in the database of the source, and to log in to that of the target.\n\n\
 Missing, null, stale and failing readings are unknown, which is not ready; the line shown says why. The deadline is the \
 step's `timeout`: lag that never falls ends with exit 4.\n\n\
 Outputs: `lag_seconds`, `held_seconds`.";
@@ -178,10 +192,15 @@ pub const KIND: Kind = Kind {
                 "give one of `items`, `resources`, `command`, or `source` with `target`".to_owned()
             );
         }
-        let of_servers =
-            [&with.subscription, &with.slot, &with.target_own].iter().any(|it| it.is_some());
+        let of_servers = [&with.subscription, &with.slot, &with.target_own, &with.publication];
+        let of_servers = of_servers.iter().any(|it| it.is_some());
         if !servers && (with.heartbeat || with.by.is_some() || of_servers) {
-            return Err("`subscription`, `slot`, `target_own`, `by` and `heartbeat` belong to `source` and `target`".to_owned());
+            return Err("`subscription`, `slot`, `target_own`, `by`, `publication` and `heartbeat` belong to `source` and `target`".to_owned());
+        }
+        if with.publication.is_some() != with.posts_tokens() {
+            return Err(
+                "`by: transactional-replication` and `publication` belong together".to_owned()
+            );
         }
         if with.subscription.is_some() && with.slot.is_some() {
             return Err(
@@ -211,12 +230,19 @@ fn describe(with: &Value) -> Vec<String> {
     let beats = beats.then(|| {
         "makes the table migrate.marker, writes a row of it meanwhile, and removes it".to_owned()
     });
-    [lag].into_iter().chain(beats).collect()
+    let publication = text("publication").map(|name| {
+        format!("posts tracer tokens to publication {name} meanwhile, which stay in the Distributor's history")
+    });
+    [lag].into_iter().chain(beats).chain(publication).collect()
 }
 
 impl With {
     fn attempted(&self) -> String {
         format!("wait for a lag of at most {} held for {}", self.max_lag, self.hold_for)
+    }
+
+    fn posts_tokens(&self) -> bool {
+        self.by == Some(By::TransactionalReplication)
     }
 
     /// What one of the server pair needs; none where something else is looked at.
@@ -244,6 +270,7 @@ impl With {
             Some(By::GeoReplication) => {
                 Box::new(Positions::<sqlserver::Pair<Geo>>::new(source, target, self))
             }
+            Some(By::TransactionalReplication) => Box::new(Traced::new(source, target, self)),
         }
     }
 
@@ -317,11 +344,12 @@ impl With {
     }
 
     fn never(&self, last: &str) -> StepError {
+        let changed = if self.posts_tokens() { "nothing but tracer tokens" } else { "nothing" };
         StepError::new(
             FailureClass::Refused,
             "MIG0411",
             self.attempted(),
-            format!("the lag never got there in time; last: {last}; nothing was changed"),
+            format!("the lag never got there in time; last: {last}; {changed} was changed"),
         )
         .hint("find out why the target trails, then `migrate resume`")
         .retryable()
@@ -431,9 +459,9 @@ impl Step for With {
         }
     }
 
-    async fn probe(&self, cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
+    async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
         match self.servers(cx) {
-            Some(mut servers) => servers.probe(cx).await,
+            Some(mut servers) => servers.probe(cx, effect).await,
             None => Verdict::Unknown { evidence: "a check changes nothing".to_owned() },
         }
     }

@@ -54,7 +54,7 @@ pub trait Mechanism: fmt::Debug + Send + Sync + 'static {
 
 /// A server, and the database of it that sessions are opened in.
 #[derive(Debug)]
-struct Place {
+pub(super) struct Place {
     server: Server,
     database: String,
 }
@@ -68,20 +68,33 @@ impl Opens for Place {
 }
 
 impl Link<Place> {
-    fn of(server: Server, in_database: bool) -> Self {
+    pub(super) fn of(server: Server, in_database: bool) -> Self {
         let database = if in_database { server.database() } else { "master" }.to_owned();
         Self::to(Place { server, database })
     }
 
     async fn ask<M: Mechanism>(&mut self, side: Side) -> Result<Vec<Named>, DatabaseError> {
         let question = M::question(side, self.server().server.database());
+        self.rows(&question).await
+    }
+
+    /// What a question is answered with.
+    pub(super) async fn rows(&mut self, question: &str) -> Result<Vec<Named>, DatabaseError> {
         let mut session = self.session().await?;
-        let rows = session.named(&question).await?;
+        let rows = session.named(question).await?;
         self.keep(session);
         Ok(rows)
     }
 
-    fn at(&self) -> &str {
+    /// What procedures answer with; see [`Reader::called`].
+    pub(super) async fn called(&mut self, calls: &str) -> Result<Vec<Named>, DatabaseError> {
+        let mut session = self.session().await?;
+        let rows = session.called(calls).await?;
+        self.keep(session);
+        Ok(rows)
+    }
+
+    pub(super) fn at(&self) -> &str {
         self.server().server.at()
     }
 

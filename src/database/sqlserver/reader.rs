@@ -1,12 +1,12 @@
-//! A session that only asks, and how long it waits for an answer.
+//! A session that only asks, but for the procedures it is told to call, and how long it waits for an answer.
 //!
 //! The engine has no limit for a statement of its own: this side gives up and says so. What it gave up on the server ends in
 //! answer to an attention; the session, and a snapshot in it, go on only where that is certain.
 
 use std::time::Duration;
 
-use tiberius::Client;
 use tiberius::error::Error;
+use tiberius::{Client, ColumnData};
 use tokio::net::TcpStream;
 use tokio_util::compat::Compat;
 
@@ -52,14 +52,21 @@ impl Reader {
     /// transaction that is rolled back.
     pub async fn named(&mut self, query: &str) -> Result<Vec<Named>, DatabaseError> {
         let rows = self.must(&format!("begin transaction; {query}; rollback transaction")).await?;
-        let named = |row: &tiberius::Row| -> Result<Named, Error> {
-            let names = row.columns().iter().map(|column| column.name().to_lowercase());
-            Ok(names.zip(texts(row)?).collect())
-        };
+        let named = |row: &tiberius::Row| Ok(names(row).zip(texts(row)?).collect());
         rows.iter()
             .map(named)
             .collect::<Result<_, _>>()
             .map_err(|error| of_server(&self.at, &error))
+    }
+
+    /// The rows that procedures of the server answer with, whose columns are what they are: numbers and texts are read. Outside of
+    /// a transaction: such a procedure asks a further server, and would take the transaction there.
+    pub(super) async fn called(&mut self, calls: &str) -> Result<Vec<Named>, DatabaseError> {
+        let rows = self.must(calls).await?;
+        Ok(rows
+            .iter()
+            .map(|row| names(row).zip(row.cells().map(|it| shown(it.1))).collect())
+            .collect())
     }
 
     /// From here on every statement sees the same, in a transaction that is rolled back when the session is closed. The database
@@ -144,6 +151,23 @@ impl Reader {
 
     fn silent(&self, cause: String) -> DatabaseError {
         DatabaseError::Silent { at: self.at.clone(), cause }
+    }
+}
+
+/// The names of the columns of a row.
+fn names(row: &tiberius::Row) -> impl Iterator<Item = String> {
+    row.columns().iter().map(|column| column.name().to_lowercase())
+}
+
+/// A number or a text, as a text. Nobody asks for what is something else.
+fn shown(value: &ColumnData<'static>) -> Option<String> {
+    match value {
+        ColumnData::U8(number) => number.map(|it| it.to_string()),
+        ColumnData::I16(number) => number.map(|it| it.to_string()),
+        ColumnData::I32(number) => number.map(|it| it.to_string()),
+        ColumnData::I64(number) => number.map(|it| it.to_string()),
+        ColumnData::String(text) => text.as_deref().map(str::to_owned),
+        _ => None,
     }
 }
 

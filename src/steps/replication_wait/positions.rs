@@ -50,41 +50,16 @@ impl<'a, R: Find> Positions<'a, R> {
         &self,
         read: Result<(String, Reading), Unready>,
     ) -> Result<(String, Reading), StepError> {
-        let attempted = self.with.attempted();
-        match read {
-            Ok(reading) => Ok(reading),
-            Err(Unready::Error(error @ DatabaseError::Silent { .. })) => {
-                Ok((self.target.to_owned(), Reading::Unknown(error.to_string())))
-            }
-            Err(Unready::Error(error)) => Err(error.as_step_error(&attempted)),
-            Err(Unready::Stopped(error)) => Err(error),
-            Err(Unready::Nothing(why)) => {
-                let known = "there is no replication to wait for; nothing was changed";
-                Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known)
-                    .cause(why)
-                    .hint(
-                        "set it up, or name it by `subscription` or `slot`; then `migrate resume`",
-                    ))
-            }
-        }
+        heard(self.with, self.target, read)
     }
 
-    /// One reading, which a server that hangs does not hold up for much longer than the attempt may take.
+    /// One reading.
     pub(super) async fn read(
         &mut self,
         cx: &StepCx,
         busy: &mut Busy,
     ) -> Result<(String, Reading), Unready> {
-        let target = self.target.to_owned();
-        let hangs = async {
-            cx.cancel.cancelled().await;
-            tokio::time::sleep(LAST_ANSWER).await;
-        };
-        tokio::select! {
-            biased;
-            read = self.distance(cx, busy) => read,
-            () = hangs => Ok((target, Reading::Unknown("no answer came in time".to_owned()))),
-        }
+        unless_it_hangs(cx, self.target, self.distance(cx, busy)).await
     }
 
     /// By positions: the time until the target is where the source was as the look began, or since it was there.
@@ -135,6 +110,48 @@ impl<'a, R: Find> Positions<'a, R> {
     }
 }
 
+/// What waiting may heal is an unknown reading.
+pub(super) fn heard(
+    with: &With,
+    target: &str,
+    read: Result<(String, Reading), Unready>,
+) -> Result<(String, Reading), StepError> {
+    let attempted = with.attempted();
+    match read {
+        Ok(reading) => Ok(reading),
+        Err(Unready::Error(error @ DatabaseError::Silent { .. })) => {
+            Ok((target.to_owned(), Reading::Unknown(error.to_string())))
+        }
+        Err(Unready::Error(error)) => Err(error.as_step_error(&attempted)),
+        Err(Unready::Stopped(error)) => Err(error),
+        Err(Unready::Nothing(why)) => {
+            let known = "there is no replication to wait for; nothing was changed";
+            Err(StepError::new(FailureClass::Refused, "MIG0412", attempted, known).cause(why).hint(
+                "set it up, or name it by `subscription`, `slot` or `publication`; then `migrate resume`",
+            ))
+        }
+    }
+}
+
+/// A reading, which a server that hangs does not hold up for much longer than the attempt may take.
+pub(super) async fn unless_it_hangs(
+    cx: &StepCx,
+    target: &str,
+    read: impl Future<Output = Result<(String, Reading), Unready>>,
+) -> Result<(String, Reading), Unready> {
+    let hangs = async {
+        cx.cancel.cancelled().await;
+        tokio::time::sleep(LAST_ANSWER).await;
+    };
+    tokio::select! {
+        biased;
+        read = read => read,
+        () = hangs => {
+            Ok((target.to_owned(), Reading::Unknown("no answer came in time".to_owned())))
+        }
+    }
+}
+
 /// Nothing is ever made here, so that nothing is left.
 #[async_trait]
 impl<R: Find> Watch for Positions<'_, R> {
@@ -155,7 +172,7 @@ impl<R: Find> Watch for Positions<'_, R> {
         waited
     }
 
-    async fn probe(&mut self, _cx: &StepCx) -> Verdict {
+    async fn probe(&mut self, _cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
         Verdict::Unknown { evidence: "a check changes nothing".to_owned() }
     }
 

@@ -27,8 +27,8 @@ pub(super) trait Watch: Send {
         cx: &mut PerformCx<'_>,
         waited: Result<Outcome, StepError>,
     ) -> Result<Outcome, StepError>;
-    /// Whether the table of a heartbeat is gone again.
-    async fn probe(&mut self, cx: &StepCx) -> Verdict;
+    /// What is known of an effect that was cut off: whether the table of a heartbeat is gone again, or tracer tokens were posted.
+    async fn probe(&mut self, cx: &StepCx, effect: &RecordedEffect) -> Verdict;
     /// Takes away what a heartbeat left.
     async fn undo(
         &mut self,
@@ -48,12 +48,12 @@ pub(super) trait Find: Replication + Sized {
 }
 
 /// A key that is given and belongs to another engine is refused rather than passed over.
-fn foreign(given: bool, why: &str) -> Result<(), Unready> {
+pub(super) fn foreign(given: bool, why: &str) -> Result<(), Unready> {
     if given { Err(DatabaseError::System(why.to_owned()).into()) } else { Ok(()) }
 }
 
-const POSTGRES_ONLY: &str = "`subscription` and `slot` belong to PostgreSQL";
-const MYSQL_ONLY: &str = "`target_own` belongs to MariaDB and MySQL";
+pub(super) const POSTGRES_ONLY: &str = "`subscription` and `slot` belong to PostgreSQL";
+pub(super) const MYSQL_ONLY: &str = "`target_own` belongs to MariaDB and MySQL";
 const SQLSERVER_ONLY: &str = "`by` belongs to SQL Server";
 
 impl Find for postgres::Pair {
@@ -82,8 +82,8 @@ impl<M: Mechanism> Find for sqlserver::Pair<M> {
     async fn find(cx: &StepCx, with: &With, source: &str, target: &str) -> Result<Self, Unready> {
         foreign(with.subscription.is_some() || with.slot.is_some(), POSTGRES_ONLY)?;
         foreign(with.target_own.is_some(), MYSQL_ONLY)?;
-        foreign(with.heartbeat, "nothing is written to a SQL Server, a heartbeat neither")?;
-        let unsaid = "say by what the target follows: `by: availability-group`, `log-shipping` or `geo-replication`";
+        foreign(with.heartbeat, "no heartbeat is written to a SQL Server")?;
+        let unsaid = "say by what the target follows: `by: availability-group`, `log-shipping`, `geo-replication` or `transactional-replication`";
         foreign(with.by.is_none(), unsaid)?;
         let (source, target) = (cx.sqlserver(source).await?, cx.sqlserver(target).await?);
         Ok(Self::find(source, target).await?)
@@ -159,7 +159,7 @@ impl<R: Find + Marked> Watch for Servers<'_, R> {
         }
     }
 
-    async fn probe(&mut self, cx: &StepCx) -> Verdict {
+    async fn probe(&mut self, cx: &StepCx, _effect: &RecordedEffect) -> Verdict {
         match self.positions.pair(cx).await {
             Ok(pair) => Heartbeat::probe(pair).await,
             Err(error) => Verdict::Unknown { evidence: error.to_string() },

@@ -1,5 +1,5 @@
 //! A SQL Server that is none: it speaks the protocol on loopback, lets one user in, and answers each question with what comes
-//! next in its script. The last answer stays.
+//! next in the first of its scripts that is about it. The last answer stays.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -42,9 +42,12 @@ pub(crate) enum Door {
     Encrypted(Arc<ServerConfig>),
 }
 
+/// What batches that hold a text are answered with, one after the other.
+pub(crate) type Script = (&'static str, VecDeque<Answer>);
+
 #[derive(Debug)]
 struct State {
-    answers: VecDeque<Answer>,
+    scripts: Vec<Script>,
     door: Door,
     logins: Vec<Login>,
     batches: Vec<String>,
@@ -71,10 +74,14 @@ impl SqlServer {
     }
 
     pub(crate) fn behind(door: Door, answers: impl Into<VecDeque<Answer>>) -> Self {
+        Self::scripted(door, vec![("select", answers.into())])
+    }
+
+    pub(crate) fn scripted(door: Door, scripts: Vec<Script>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (answers, logins, batches) = (answers.into(), Vec::new(), Vec::new());
-        let state = State { answers, door, logins, batches, ended: false };
+        let (logins, batches) = (Vec::new(), Vec::new());
+        let state = State { scripts, door, logins, batches, ended: false };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -173,21 +180,24 @@ fn let_in<S: Read + Write>(
 
 /// Answers a batch; false where the connection ends with it.
 fn answer<S: Read + Write>(stream: &mut S, batch: &str, state: &Mutex<State>) -> io::Result<bool> {
-    // Settings of a session change nothing here.
-    if !batch.contains("select") {
-        tds::send(stream, &tds::done(0), None)?;
-        return Ok(true);
-    }
-    let answer = {
-        let answers = &mut lock(state).answers;
+    let next = |(_, answers): &mut Script| {
         let next = if answers.len() > 1 { answers.pop_front() } else { answers.front().cloned() };
         next.expect("a script is never empty")
     };
+    let answer = lock(state).scripts.iter_mut().find(|it| batch.contains(it.0)).map(next);
+    // Settings of a session change nothing here.
+    let Some(answer) = answer else {
+        tds::send(stream, &tds::done(0), None)?;
+        return Ok(true);
+    };
+    let in_full = |rows: &[Named]| {
+        if batch.contains("exec sys.") { tds::called(rows) } else { tds::rows(rows) }
+    };
     match answer {
-        Answer::Rows(rows) => tds::send(stream, &tds::rows(&rows), None)?,
+        Answer::Rows(rows) => tds::send(stream, &in_full(&rows), None)?,
         Answer::Error(number, message) => tds::send(stream, &tds::error(number, message), None)?,
         Answer::BrokenOff(rows) => {
-            let message = tds::rows(&rows);
+            let message = in_full(&rows);
             tds::send(stream, &message, Some(message.len() - tds::BEHIND_ROWS))?;
             return Ok(false);
         }

@@ -180,6 +180,23 @@ pub(crate) fn rows(rows: &[Named]) -> Vec<u8> {
         .concat()
 }
 
+/// Rows that a procedure answers with outside of a transaction, what it returns, and its end.
+pub(crate) fn called(rows: &[Named]) -> Vec<u8> {
+    const MORE: u16 = 0x01;
+    const IN_PROCEDURE: u8 = 0xff;
+    const OF_PROCEDURE: u8 = 0xfe;
+    let (in_procedure, returned) = (end(IN_PROCEDURE, MORE), [0x79, 0, 0, 0, 0]);
+    [result(rows), in_procedure, returned.to_vec(), end(OF_PROCEDURE, 0)].concat()
+}
+
+/// A column that procedures of the server answer with as a number, by its documented type; it is as wide as that.
+fn wide(column: &str) -> Option<u8> {
+    match column {
+        "tracer_id" => Some(4),
+        _ => column.ends_with("_latency").then_some(8),
+    }
+}
+
 /// Columns and rows. Where there is no row there is one column.
 fn result(rows: &[Named]) -> Vec<u8> {
     let nobody = Named::from([("nothing".to_owned(), None)]);
@@ -187,15 +204,29 @@ fn result(rows: &[Named]) -> Vec<u8> {
     let mut out = vec![0x81];
     out.extend(u16::try_from(first.len()).expect("it fits").to_le_bytes());
     for name in first.keys() {
-        // A nullable nvarchar.
-        out.extend([0, 0, 0, 0, 0x01, 0x00, 0xe7]);
-        out.extend(TEXT.to_le_bytes());
-        out.extend(COLLATION);
+        out.extend([0, 0, 0, 0, 0x01, 0x00]);
+        if let Some(wide) = wide(name) {
+            // A nullable number.
+            out.extend([0x26, wide]);
+        } else {
+            // A nullable nvarchar.
+            out.push(0xe7);
+            out.extend(TEXT.to_le_bytes());
+            out.extend(COLLATION);
+        }
         out.extend(short(name));
     }
     for row in rows {
         out.push(0xd1);
-        for value in first.keys().map(|name| row.get(name).cloned().flatten()) {
+        for name in first.keys() {
+            let value = row.get(name).cloned().flatten();
+            if let Some(wide) = wide(name) {
+                let number = value.map(|it| it.parse::<i64>().expect("a number").to_le_bytes());
+                let bytes = number.as_ref().map_or(&[][..], |it| &it[..usize::from(wide)]);
+                out.push(u8::try_from(bytes.len()).expect("it fits"));
+                out.extend(bytes);
+                continue;
+            }
             let bytes = value.map(|value| utf16(&value));
             let length =
                 bytes.as_ref().map_or(0xffff, |it| u16::try_from(it.len()).expect("it fits"));
@@ -208,5 +239,9 @@ fn result(rows: &[Named]) -> Vec<u8> {
 
 /// The end of a statement.
 pub(crate) fn done(status: u16) -> Vec<u8> {
-    [&[0xfd][..], &status.to_le_bytes(), &[0xc1, 0x00], &0_u64.to_le_bytes()].concat()
+    end(0xfd, status)
+}
+
+fn end(kind: u8, status: u16) -> Vec<u8> {
+    [&[kind][..], &status.to_le_bytes(), &[0xc1, 0x00], &0_u64.to_le_bytes()].concat()
 }
