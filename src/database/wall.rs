@@ -48,7 +48,7 @@ pub struct Session {
 /// What may still be written by what began before the wall stood.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Unfinished {
-    /// Sessions that are being opened: whose they are, no view tells yet.
+    /// Sessions that are being opened: whether they are let in, no view tells yet.
     pub opening: Vec<i64>,
     /// Other sessions.
     pub sessions: Vec<Session>,

@@ -2,7 +2,7 @@
 //!
 //! Keys: `database` is the setting that refuses writes (`database:<n>` the same, set again after a restart forgot it),
 //! `role:<name>` one login, `sessions:<n>` an ending of sessions. Settings and logins are taken back to what was found, unless
-//! another hand has changed them since; whose login is closed by that is not left inside (`undo:sessions:<name>`).
+//! another hand has changed them since; whose login is closed by that is not left inside (`undo:sessions:<name>:<n>`).
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -181,22 +181,38 @@ impl<W: Wall> Barrier<'_, W> {
         ended.await.map(drop)
     }
 
-    /// Nobody who was let in goes on once the login is closed again.
-    async fn end_sessions_of(&mut self, cx: &PerformCx<'_>, role: &str) -> Result<(), StepError> {
-        let there = self.wall.unfinished().await.map_err(|error| self.read(&error))?.sessions;
-        let is_theirs = |it: &&Session| it.user.as_deref() == Some(W::user_of(role));
-        let ends = there.iter().filter(is_theirs).filter(|it| it.can_be_ended);
-        let pids: Vec<i64> = ends.map(|it| it.pid).collect();
-        if pids.is_empty() {
-            return Ok(());
+    /// Nobody who was let in goes on once the login is closed again, nor who was about to be.
+    async fn end_sessions_of(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        role: &str,
+    ) -> Result<(), StepError> {
+        let key = format!("undo:{SESSIONS}{role}:");
+        let ended = cx.recorded.iter().filter(|effect| effect.intent.key.starts_with(&key));
+        let mut time = ended.count();
+        let mut knocked = None;
+        loop {
+            let there = self.wall.unfinished().await.map_err(|error| self.read(&error))?;
+            // Whoever knocks later is refused.
+            let knocked = knocked.get_or_insert_with(|| there.opening.clone());
+            let is_theirs = |it: &&Session| it.user.as_deref() == Some(W::user_of(role));
+            let ends = there.sessions.iter().filter(is_theirs).filter(|it| it.can_be_ended);
+            let pids: Vec<i64> = ends.map(|it| it.pid).collect();
+            if !pids.is_empty() {
+                self.end(cx, format!("{key}{time}"), &pids).await?;
+                time += 1;
+            }
+            if !there.opening.iter().any(|pid| knocked.contains(pid)) {
+                return Ok(());
+            }
+            cx.read.sleep(W::BETWEEN, cx.busy).await?;
         }
-        self.end(cx, format!("undo:{SESSIONS}{role}"), &pids).await
     }
 
     /// Takes a login or the default back. `Ok(false)`: the effect is neither.
     pub(super) async fn undo(
         &mut self,
-        cx: &PerformCx<'_>,
+        cx: &mut PerformCx<'_>,
         effect: &RecordedEffect,
     ) -> Result<bool, StepError> {
         let Intent { key, before, after, .. } = &effect.intent;

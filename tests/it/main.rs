@@ -10,6 +10,7 @@ mod child;
 mod clock_jumps;
 mod conformance;
 mod crash_matrix;
+mod cutover_kills;
 mod decommission;
 mod faults;
 mod freeze;

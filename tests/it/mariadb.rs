@@ -5,7 +5,7 @@
 
 mod cutover;
 mod lag;
-mod replicas;
+pub(crate) mod replicas;
 mod wall;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@ pub(crate) mod client;
 pub(crate) mod cluster;
 pub(crate) mod cutover;
 mod frozen;
-mod kills;
 mod lag;
 pub(crate) mod replicas;
 mod reverse;

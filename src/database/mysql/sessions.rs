@@ -7,8 +7,10 @@ use super::super::DatabaseError;
 use super::super::wall::{Session, Unfinished};
 use super::{Named, Product, Reader};
 
-/// How a session shows before the server knows whose it is.
+/// How a session shows before its client has said whose it is.
 const UNKNOWN: &str = "unauthenticated user";
+/// What a session does until it is let in. Whose it says it is shows by then, also where that account is locked.
+const COMES_IN: &str = "Connect";
 /// How a worker of replication shows.
 const SYSTEM: &str = "system user";
 
@@ -34,6 +36,8 @@ pub(super) struct Connected {
     pub(super) database: Option<String>,
     /// It is this program's.
     pub(super) ours: bool,
+    /// What it does.
+    command: String,
     /// It has a transaction open.
     is_open: bool,
     /// It has written in it.
@@ -48,10 +52,16 @@ impl Connected {
             id: text("id")?.parse().ok()?,
             user: text("user").unwrap_or_default(),
             database: text("db"),
+            command: text("command").unwrap_or_default(),
             ours: is("ours"),
             is_open: is("is_open"),
             writes: is("writes"),
         })
+    }
+
+    /// It is not let in yet, and may never be.
+    fn comes_in(&self) -> bool {
+        self.user == UNKNOWN || self.user != SYSTEM && self.command == COMES_IN
     }
 
     /// It may hold a transaction that is prepared: its end by force would leave nobody who commits it.
@@ -92,7 +102,7 @@ pub(super) async fn unfinished(reader: &mut Reader) -> Result<Unfinished, Databa
     let prepared = prepared(reader).await?;
     let some_are_attached = prepared.len() > usize::try_from(detached).unwrap_or_default();
     let (opening, others): (Vec<&Connected>, Vec<&Connected>) =
-        all.iter().filter(|it| !it.ours).partition(|it| it.user == UNKNOWN);
+        all.iter().filter(|it| !it.ours).partition(|it| it.comes_in());
     Ok(Unfinished {
         opening: opening.into_iter().map(|it| it.id).collect(),
         sessions: others.into_iter().map(|it| it.session(some_are_attached)).collect(),
@@ -112,12 +122,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_is_not_let_in_yet_has_no_session() {
+        let comes_in = |user: &str, command: &str| {
+            let row = [("id", "7"), ("user", user), ("command", command)];
+            let row = row.map(|(name, value)| (name.to_owned(), Some(value.to_owned())));
+            Connected::of(&row.into()).expect("a session").comes_in()
+        };
+        assert!(comes_in("app", "Connect") && comes_in(UNKNOWN, "Connect"));
+        // Of a replica of MySQL.
+        assert!(!comes_in(SYSTEM, "Connect") && !comes_in("app", "Sleep"));
+    }
+
+    #[test]
     fn a_session_that_may_hold_something_prepared_is_spared_and_no_worker_is_ended() {
         let open = Connected {
             id: 7,
             user: "app".to_owned(),
             database: None,
             ours: false,
+            command: "Sleep".to_owned(),
             is_open: true,
             writes: true,
         };

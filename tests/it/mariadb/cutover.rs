@@ -1,6 +1,8 @@
 //! A pause of MariaDB that holds, and a target that has everything: cutovers under a client that writes throughout and logs what was
 //! acknowledged.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Stdio};
 
 use sqlx::mysql::MySqlConnectOptions;
@@ -9,6 +11,7 @@ use sqlx::{ConnectOptions as _, Connection as _, MySqlConnection};
 use super::Maria;
 use super::replicas::Replicas;
 use crate::child;
+use crate::cutover_kills::Pair;
 use crate::lab::{Lab, cases};
 use crate::writing::{self, Application, Client, Side, Written};
 
@@ -114,6 +117,36 @@ fn until_over(replicas: &Replicas) {
     child::until("more orders", || ids(&replicas.target).len() > count + 5);
 }
 
+impl Pair for Replicas {
+    const ENGINE: &str = "MariaDB";
+
+    fn closed(what: &str) -> Option<Self> {
+        closed(what)
+    }
+
+    fn cutover(&self, lab: &Lab) -> String {
+        as_operator(self, lab, STEPS)
+    }
+
+    fn client(&self) -> Client {
+        let client = client(self);
+        self.target.until("crm", "select count(*) > 20 from orders where item = 'new'", "1");
+        client
+    }
+
+    fn until_over(&self) {
+        until_over(self);
+    }
+
+    fn ids(&self) -> [Vec<i64>; 2] {
+        [ids(&self.source), ids(&self.target)]
+    }
+
+    fn catalogue(&self) -> String {
+        catalogue(&self.source)
+    }
+}
+
 #[test]
 fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
     let mut cutovers = Vec::new();
@@ -122,8 +155,7 @@ fn no_acknowledged_write_is_lost_and_none_is_accepted_after_the_pause() {
         let before = (catalogue(&replicas.source), catalogue(&replicas.target));
         let lab = Lab::new("");
         let runbook = as_operator(&replicas, &lab, STEPS);
-        let client = client(&replicas);
-        replicas.target.until("crm", "select count(*) > 20 from orders where item = 'new'", "1");
+        let client = replicas.client();
         lab.migrate(["run", &runbook]).expect(0);
         until_over(&replicas);
         let written = client.stop();
@@ -275,4 +307,47 @@ fn a_prepared_transaction_of_nobody_is_waited_for_and_open_ones_are_rolled_back(
     source.sql("crm", "set sql_log_bin = 0; alter user app@'%' account unlock");
     lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
     assert_eq!(catalogue(source), before);
+}
+
+/// A connection whose client has said that it is the application, and nothing more.
+fn knock(server: &Maria) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("a greeting");
+    let length = u32::from_le_bytes([length[0], length[1], length[2], 0]);
+    stream.read_exact(&mut vec![0; length as usize]).expect("a greeting");
+    // Protocol 4.1, a password of any form, by a plug-in that the server has to name another one for: it waits for the answer.
+    let capabilities = 0x0008_8200_u32.to_le_bytes();
+    let answer = [&capabilities[..], &[0, 0, 0, 1, 33], &[0; 23], b"app\0\0", b"none\0"].concat();
+    let length = u8::try_from(answer.len()).expect("brief");
+    stream.write_all(&[&[length, 0, 0, 1], &answer[..]].concat()).expect("an answer");
+    stream
+}
+
+#[test]
+fn whoever_knocks_when_the_account_is_locked_has_not_come_through() {
+    let Some(replicas) = pair("knocking at a paused MariaDB") else { return };
+    let source = &replicas.source;
+    source.sql("crm", "set global connect_timeout = 600");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let idle = runtime.block_on(async {
+        let mut prepared = source.options("app").connect().await.expect("a session");
+        sqlx::raw_sql(XA).execute(&mut prepared).await.expect("prepared");
+        prepared.close().await.expect("closed");
+        source.options("app").connect().await.expect("a session")
+    });
+    let lab = Lab::new("");
+    let mut child = begin(&lab, &as_operator(&replicas, &lab, &pause("60s")));
+    // It has looked, and waits for what is prepared.
+    let those = "information_schema.processlist where user = 'app'";
+    source.until("crm", &format!("select count(*) from {those}"), "0");
+    let knocks = knock(source);
+    source.until("crm", &format!("select group_concat(command) from {those}"), "Connect");
+    let session = source.text("crm", &format!("select id from {those}"));
+    source.sql("crm", "xa commit 'tx-7'");
+    assert_eq!(child.wait().expect("it is ours").code(), Some(0));
+    let told = "it was neither taken for a session nor ended";
+    assert_eq!(source.text("crm", &format!("select id from {those}")), session, "{told}");
+    drop((idle, knocks));
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
 }

@@ -6,8 +6,9 @@ use sqlx::ConnectOptions as _;
 use super::client::{self, ids};
 use super::cluster::Cluster;
 use super::replicas::Replicas;
+use crate::cutover_kills::Pair;
 use crate::lab::{Lab, cases, is_soak};
-use crate::writing::{self, FIRST};
+use crate::writing::{self, Client, FIRST};
 
 /// What refuses writes, what comes before and what has to be done meanwhile.
 pub(crate) const STEPS: &str = "    - id: lag
@@ -62,6 +63,36 @@ pub(crate) fn until_over(replicas: &Replicas) {
     let count = ids(&replicas.target).len();
     let more = format!("select count(*) > {} from orders where id >= {FIRST}", count + 5);
     replicas.target.until("crm", &more, "true");
+}
+
+impl Pair for Replicas {
+    const ENGINE: &str = "PostgreSQL";
+
+    fn closed(what: &str) -> Option<Self> {
+        closed(what, 1000)
+    }
+
+    fn cutover(&self, lab: &Lab) -> String {
+        self.runbook(lab, STEPS)
+    }
+
+    fn client(&self) -> Client {
+        let client = client::start(self);
+        until_followed(self);
+        client
+    }
+
+    fn until_over(&self) {
+        until_over(self);
+    }
+
+    fn ids(&self) -> [Vec<i64>; 2] {
+        [ids(&self.source), ids(&self.target)]
+    }
+
+    fn catalogue(&self) -> String {
+        catalogue(&self.source)
+    }
 }
 
 #[test]
