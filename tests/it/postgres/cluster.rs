@@ -10,6 +10,7 @@ use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use tokio::runtime::Runtime;
@@ -85,8 +86,10 @@ pub(crate) struct Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Its children see that it is gone and end; nothing of it is kept.
-        let _ = self.process.kill();
+        // At once, and yet in such order that its shared memory does not outlive it.
+        if let Ok(None) = self.process.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.process), Signal::QUIT);
+        }
         let _ = self.process.wait();
     }
 }
