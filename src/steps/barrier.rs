@@ -4,10 +4,11 @@
 //! `role:<name>` one login, `sessions:<n>` an ending of sessions. Settings and logins are taken back to what was found, unless
 //! another hand has changed them since; whose login is closed by that is not left inside (`undo:sessions:<name>`).
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{FailureClass, PerformCx, StepCx, StepError, Verdict};
+use super::{FailureClass, Outcome, PerformCx, Preview, StepCx, StepError, Verdict};
 use crate::database::DatabaseError;
 use crate::database::wall::{Session, Wall};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo};
@@ -42,6 +43,19 @@ fn found_first(cx: &StepCx, key: &str, now: Value) -> Value {
 fn is_setting(key: &str) -> bool {
     let key = key.strip_prefix("undo:").unwrap_or(key);
     key.strip_prefix(DATABASE).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+/// As [`super::Step`], on a database that is open for one call.
+#[async_trait]
+pub(super) trait OnDatabase: Send {
+    async fn preview(self: Box<Self>, cx: &StepCx) -> Result<Preview, StepError>;
+    async fn perform(self: Box<Self>, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError>;
+    async fn probe(self: Box<Self>, cx: &StepCx, effect: &RecordedEffect) -> Verdict;
+    async fn undo(
+        self: Box<Self>,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError>;
 }
 
 /// A server under change.
