@@ -287,12 +287,14 @@ fn told(now: &Value, before: &Value, after: &Value, observed: Value) -> Verdict 
     }
 }
 
-/// What another step's closing by the setting found before it.
+/// What another step's closing by the setting found before it. An opening found what was closed.
 pub(super) fn found_by<'a, W: Wall>(
     effects: impl IntoIterator<Item = &'a RecordedEffect>,
 ) -> Option<String> {
-    let closed = effects.into_iter().find(|effect| effect.intent.key == DATABASE);
-    closed?.intent.before[W::WORDS.setting].as_str().map(str::to_owned)
+    let name = W::WORDS.setting;
+    let is_closing = |it: &Intent| it.key == DATABASE && it.after[name] == W::WORDS.refuses;
+    let closing = effects.into_iter().find(|effect| is_closing(&effect.intent));
+    closing?.intent.before[name].as_str().map(str::to_owned)
 }
 
 /// When this step first looked at what it then changed; `now` where it has changed nothing yet.
