@@ -4,10 +4,11 @@
 //! `role:<name>` one login, `sessions:<n>` an ending of sessions. Settings and logins are taken back to what was found, unless
 //! another hand has changed them since; whose login is closed by that is not left inside (`undo:sessions:<name>:<n>`).
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{FailureClass, PerformCx, StepCx, StepError, Verdict};
+use super::{FailureClass, Outcome, PerformCx, Preview, StepCx, StepError, Verdict};
 use crate::database::DatabaseError;
 use crate::database::wall::{Session, Wall};
 use crate::run::{Intent, RecordedEffect, Repeat, Undo};
@@ -42,6 +43,19 @@ fn found_first(cx: &StepCx, key: &str, now: Value) -> Value {
 fn is_setting(key: &str) -> bool {
     let key = key.strip_prefix("undo:").unwrap_or(key);
     key.strip_prefix(DATABASE).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+}
+
+/// As [`super::Step`], on a database that is open for one call.
+#[async_trait]
+pub(super) trait OnDatabase: Send {
+    async fn preview(self: Box<Self>, cx: &StepCx) -> Result<Preview, StepError>;
+    async fn perform(self: Box<Self>, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError>;
+    async fn probe(self: Box<Self>, cx: &StepCx, effect: &RecordedEffect) -> Verdict;
+    async fn undo(
+        self: Box<Self>,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError>;
 }
 
 /// A server under change.
@@ -289,12 +303,14 @@ fn told(now: &Value, before: &Value, after: &Value, observed: Value) -> Verdict 
     }
 }
 
-/// What another step's closing by the setting found before it.
+/// What another step's closing by the setting found before it. An opening found what was closed.
 pub(super) fn found_by<'a, W: Wall>(
     effects: impl IntoIterator<Item = &'a RecordedEffect>,
 ) -> Option<String> {
-    let closed = effects.into_iter().find(|effect| effect.intent.key == DATABASE);
-    closed?.intent.before[W::WORDS.setting].as_str().map(str::to_owned)
+    let name = W::WORDS.setting;
+    let is_closing = |it: &Intent| it.key == DATABASE && it.after[name] == W::WORDS.refuses;
+    let closing = effects.into_iter().find(|effect| is_closing(&effect.intent));
+    closing?.intent.before[name].as_str().map(str::to_owned)
 }
 
 /// When this step first looked at what it then changed; `now` where it has changed nothing yet.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::database::Opening;
+use super::barrier::OnDatabase;
 use super::{Change, FailureClass, Kind, Outcome, PerformCx, Preview, Step, StepCx, StepError};
 use crate::clock::since;
 use crate::database::mysql;
@@ -124,12 +125,16 @@ impl With {
         http::base(&self.system, cx.world.plan.systems.get(&self.system))
     }
 
-    fn is_postgres(&self, cx: &StepCx) -> bool {
-        Server::is(cx.world.plan.systems.get(&self.system))
-    }
-
-    fn is_mysql(&self, cx: &StepCx) -> bool {
-        mysql::Server::is(cx.world.plan.systems.get(&self.system))
+    /// Its side of this step, where the system is a database.
+    async fn database(&self, cx: &StepCx) -> Result<Option<Box<dyn OnDatabase + '_>>, StepError> {
+        let system = cx.world.plan.systems.get(&self.system);
+        Ok(if Server::is(system) {
+            Some(Box::new(postgres::Opening::of(self, cx).await?))
+        } else if mysql::Server::is(system) {
+            Some(Box::new(Opening::of_mysql(self, cx).await?))
+        } else {
+            None
+        })
     }
 
     async fn reading(&self, cx: &StepCx) -> Result<Reading, SwitchError> {
@@ -181,11 +186,8 @@ fn says(refuses: bool) -> String {
 #[async_trait]
 impl Step for With {
     async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        if self.is_postgres(cx) {
-            return postgres::Opening::of(self, cx).await?.preview(cx).await;
-        }
-        if self.is_mysql(cx) {
-            return Opening::of_mysql(self, cx).await?.preview(cx).await;
+        if let Some(database) = self.database(cx).await? {
+            return database.preview(cx).await;
         }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;
@@ -200,11 +202,8 @@ impl Step for With {
     }
 
     async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        if self.is_postgres(cx) {
-            return postgres::Opening::of(self, cx).await?.perform(cx).await;
-        }
-        if self.is_mysql(cx) {
-            return Opening::of_mysql(self, cx).await?.perform(cx, Vec::new()).await;
+        if let Some(database) = self.database(cx).await? {
+            return database.perform(cx).await;
         }
         // After a crash the switch may already be off by our own hand: the state before is the one found first.
         let found_first = cx.recorded.iter().find(|effect| effect.intent.key == KEY);
@@ -239,18 +238,10 @@ impl Step for With {
     }
 
     async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
-        let unknown = |error: StepError| Verdict::Unknown { evidence: error.to_string() };
-        if self.is_postgres(cx) {
-            return match postgres::Opening::of(self, cx).await {
-                Ok(opening) => opening.probe(cx, effect).await,
-                Err(error) => unknown(error),
-            };
-        }
-        if self.is_mysql(cx) {
-            return match Opening::of_mysql(self, cx).await {
-                Ok(opening) => opening.probe(effect).await,
-                Err(error) => unknown(error),
-            };
+        match self.database(cx).await {
+            Ok(Some(database)) => return database.probe(cx, effect).await,
+            Err(error) => return Verdict::Unknown { evidence: error.to_string() },
+            Ok(None) => {}
         }
         match self.reading(cx).await {
             Ok(reading)
@@ -267,11 +258,8 @@ impl Step for With {
     }
 
     async fn undo(&self, cx: &mut PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
-        if self.is_postgres(cx) {
-            return postgres::Opening::of(self, cx).await?.undo(cx, effect).await;
-        }
-        if self.is_mysql(cx) {
-            return Opening::of_mysql(self, cx).await?.undo(cx, effect).await;
+        if let Some(database) = self.database(cx).await? {
+            return database.undo(cx, effect).await;
         }
         let reading =
             self.reading(cx).await.map_err(|error| error.as_read_error(&self.attempted()))?;

@@ -6,8 +6,11 @@
 mod cutover;
 mod lag;
 pub(crate) mod replicas;
+mod tls;
 mod wall;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -22,6 +25,9 @@ use crate::servers::{self, Account, Answering, PATIENCE};
 pub(crate) const ADMIN: &str = "admin";
 pub(crate) const PASSWORD: &str = "loopback-only-Xy7";
 const ACCOUNT: Account = Account("mysql");
+/// By which a server proves who it is, where these lie in its folder.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
 
 fn installed(program: &str) -> Option<PathBuf> {
     let folders = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
@@ -182,6 +188,19 @@ impl Maria {
         }
     }
 
+    /// Has it speak TLS, too, under this certificate; it is started again for that.
+    pub(crate) fn encrypt(&mut self, certificate: &str, key: &str) {
+        for (name, pem) in [(CERTIFICATE, certificate), (KEY, key)] {
+            let path = self.dir.path().join(name);
+            fs::write(&path, pem).expect("a file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            ACCOUNT.give(&path);
+        }
+        self.stop();
+        self.restart();
+        assert_eq!(self.text("crm", "@@have_ssl"), "YES");
+    }
+
     /// A system of a runbook with this database.
     pub(crate) fn system(&self, database: &str) -> String {
         format!("host=127.0.0.1 port={} dbname={database} user={ADMIN}", self.port)
@@ -212,5 +231,8 @@ fn launch(program: &Path, dir: &Path, port: u16, id: u32) -> Child {
         "--skip-name-resolve".to_owned(),
         "--character-set-server=utf8mb4".to_owned(),
     ]);
+    if dir.join(CERTIFICATE).exists() {
+        server.args([format!("--ssl-cert={}", at(CERTIFICATE)), format!("--ssl-key={}", at(KEY))]);
+    }
     server.stderr(servers::log(dir)).spawn().expect("setpriv is part of util-linux")
 }

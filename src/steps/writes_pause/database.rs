@@ -2,10 +2,11 @@
 //! open, write the sentinel, record the position, and see all of it at the target. In that order. That the wall stands is looked
 //! at again in every attempt and at the end, and never taken from the journal.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::super::barrier::{self, Barrier};
+use super::super::barrier::{self, Barrier, OnDatabase};
 use super::super::marking;
 use super::arrival::{SENTINEL, twice, well};
 use super::{
@@ -122,13 +123,6 @@ impl<'a, W: Wall> Pause<'a, W> {
         Ok(found)
     }
 
-    /// What would be changed, and what stands in the way.
-    pub(super) async fn preview(mut self, cx: &StepCx) -> Result<Preview, StepError> {
-        let previewed = self.previewed(cx).await.map_err(|error| self.read(&error));
-        self.wall.close().await;
-        previewed
-    }
-
     async fn previewed(&mut self, cx: &StepCx) -> Result<Preview, DatabaseError> {
         let words = W::WORDS;
         let change = |target: String, before: &str, after: &str| Change {
@@ -182,12 +176,6 @@ impl<'a, W: Wall> Pause<'a, W> {
         let error = StepError::new(FailureClass::Refused, "MIG0524", &self.attempted, known)
             .hint("mend what is named, or accept by `accept:` what is not carried over; then `migrate resume`");
         Err(in_the_way.into_iter().fold(error, StepError::cause))
-    }
-
-    pub(super) async fn perform(mut self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        let outcome = self.performed(cx).await;
-        self.wall.close().await;
-        outcome
     }
 
     async fn performed(&mut self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
@@ -286,8 +274,24 @@ impl<'a, W: Wall> Pause<'a, W> {
                 .retryable()
         })
     }
+}
 
-    pub(super) async fn probe(mut self, effect: &RecordedEffect) -> Verdict {
+#[async_trait]
+impl<W: Wall> OnDatabase for Pause<'_, W> {
+    /// What would be changed, and what stands in the way.
+    async fn preview(mut self: Box<Self>, cx: &StepCx) -> Result<Preview, StepError> {
+        let previewed = self.previewed(cx).await.map_err(|error| self.read(&error));
+        self.wall.close().await;
+        previewed
+    }
+
+    async fn perform(mut self: Box<Self>, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        let outcome = self.performed(cx).await;
+        self.wall.close().await;
+        outcome
+    }
+
+    async fn probe(mut self: Box<Self>, _cx: &StepCx, effect: &RecordedEffect) -> Verdict {
         let unknown = |evidence: String| Verdict::Unknown { evidence };
         match (effect.intent.key.trim_start_matches("undo:"), &mut self.pair) {
             (MARKER, Some(pair)) => match pair.sides().await {
@@ -307,8 +311,8 @@ impl<'a, W: Wall> Pause<'a, W> {
         }
     }
 
-    pub(super) async fn undo(
-        mut self,
+    async fn undo(
+        mut self: Box<Self>,
         cx: &mut PerformCx<'_>,
         effect: &RecordedEffect,
     ) -> Result<(), StepError> {

@@ -1,9 +1,10 @@
 //! `writes.resume` on a database, whatever its engine: the setting that refuses writes first, then the logins.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::super::barrier::{self, Barrier};
+use super::super::barrier::{self, Barrier, OnDatabase};
 use super::{
     Change, Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError,
     Verdict, With,
@@ -115,38 +116,8 @@ impl<W: Wall> Opening<'_, W> {
         Ok((setting, logins))
     }
 
-    pub(super) async fn preview(mut self, cx: &StepCx) -> Result<Preview, StepError> {
-        let (setting, logins) = self.can_be_opened(cx).await?;
-        let (words, at, wanted) = (W::WORDS, self.wall.at(), self.wanted(cx));
-        let change = |target: String, before: String, after: String| Change {
-            target,
-            verb: "alter".to_owned(),
-            before: Some(before),
-            after: Some(after),
-        };
-        let mut changes = Vec::new();
-        if setting != wanted {
-            let shown = |setting: Option<String>| setting.unwrap_or_else(|| "not set".to_owned());
-            changes.push(change(
-                format!("{} of {at}", words.setting),
-                shown(setting),
-                shown(wanted),
-            ));
-        }
-        let closed = logins.into_iter().filter(|(_, login)| !login);
-        changes.extend(closed.map(|(role, _)| {
-            change(
-                format!("{} {role} at {at}", words.role),
-                words.closed.to_owned(),
-                words.open.to_owned(),
-            )
-        }));
-        self.wall.close().await;
-        Ok(Preview { changes, readings: Vec::new() })
-    }
-
     /// Opens it; `evidence` is what was done before.
-    pub(super) async fn perform(
+    pub(super) async fn open(
         mut self,
         cx: &mut PerformCx<'_>,
         mut evidence: Vec<Evidence>,
@@ -186,8 +157,45 @@ impl<W: Wall> Opening<'_, W> {
             [("resumed_at".to_owned(), resumed_at), ("paused_seconds".to_owned(), paused_seconds)];
         Ok(Outcome { outputs: outputs.into(), evidence })
     }
+}
 
-    pub(super) async fn probe(mut self, effect: &RecordedEffect) -> Verdict {
+#[async_trait]
+impl<W: Wall> OnDatabase for Opening<'_, W> {
+    async fn preview(mut self: Box<Self>, cx: &StepCx) -> Result<Preview, StepError> {
+        let (setting, logins) = self.can_be_opened(cx).await?;
+        let (words, at, wanted) = (W::WORDS, self.wall.at(), self.wanted(cx));
+        let change = |target: String, before: String, after: String| Change {
+            target,
+            verb: "alter".to_owned(),
+            before: Some(before),
+            after: Some(after),
+        };
+        let mut changes = Vec::new();
+        if setting != wanted {
+            let shown = |setting: Option<String>| setting.unwrap_or_else(|| "not set".to_owned());
+            changes.push(change(
+                format!("{} of {at}", words.setting),
+                shown(setting),
+                shown(wanted),
+            ));
+        }
+        let closed = logins.into_iter().filter(|(_, login)| !login);
+        changes.extend(closed.map(|(role, _)| {
+            change(
+                format!("{} {role} at {at}", words.role),
+                words.closed.to_owned(),
+                words.open.to_owned(),
+            )
+        }));
+        self.wall.close().await;
+        Ok(Preview { changes, readings: Vec::new() })
+    }
+
+    async fn perform(self: Box<Self>, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        self.open(cx, Vec::new()).await
+    }
+
+    async fn probe(mut self: Box<Self>, _cx: &StepCx, effect: &RecordedEffect) -> Verdict {
         let verdict = barrier::probe(&mut self.wall, effect).await;
         self.wall.close().await;
         verdict.unwrap_or_else(|| Verdict::Unknown {
@@ -195,8 +203,8 @@ impl<W: Wall> Opening<'_, W> {
         })
     }
 
-    pub(super) async fn undo(
-        mut self,
+    async fn undo(
+        mut self: Box<Self>,
         cx: &mut PerformCx<'_>,
         effect: &RecordedEffect,
     ) -> Result<(), StepError> {

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::super::barrier::OnDatabase;
 use super::reverse::{REVERSE, SENTINEL};
 use super::{
     Evidence, FailureClass, Outcome, PerformCx, Preview, RecordedEffect, StepCx, StepError,
@@ -38,30 +40,10 @@ impl<'a> Opening<'a> {
     }
 
     /// What of it does not depend on the engine.
-    async fn opening(&self) -> Result<database::Opening<'a, Wall>, StepError> {
+    async fn opening(&self) -> Result<Box<database::Opening<'a, Wall>>, StepError> {
         let wall = Wall::of(self.server.clone()).await.map_err(|error| self.read(&error))?;
-        Ok(database::Opening { with: self.with, wall, attempted: self.attempted.clone() })
-    }
-
-    pub(super) async fn preview(&self, cx: &StepCx) -> Result<Preview, StepError> {
-        let mut preview = self.opening().await?.preview(cx).await?;
-        if self.with.sequences_from.is_some() {
-            let (_, wanted) = self.carried(cx).await?;
-            preview.readings.push(Evidence {
-                check: "sequences to carry over".to_owned(),
-                verdict: "read".to_owned(),
-                detail: format!(
-                    "{}, each {} numbers ahead",
-                    wanted.len(),
-                    self.with.sequence_margin
-                ),
-                holds: true,
-            });
-        }
-        if let Some(reverse) = &self.with.reverse {
-            preview.readings.push(self.ways_now(cx, reverse).await?);
-        }
-        Ok(preview)
+        let attempted = self.attempted.clone();
+        Ok(Box::new(database::Opening { with: self.with, wall, attempted }))
     }
 
     /// The sequences of the target, and what they are to be.
@@ -135,63 +117,6 @@ impl<'a> Opening<'a> {
         })
     }
 
-    pub(super) async fn perform(&self, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
-        let mut opening = self.opening().await?;
-        opening.can_be_opened(cx.read).await?;
-        let mut evidence = Vec::new();
-        if self.with.sequences_from.is_some() {
-            evidence.push(self.carry(cx).await?);
-        }
-        if let Some(reverse) = &self.with.reverse {
-            evidence.push(self.turn(cx, reverse).await?);
-        }
-        opening.perform(cx, evidence).await
-    }
-
-    pub(super) async fn probe(&self, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
-        match effect.intent.key.trim_start_matches("undo:") {
-            REVERSE => return self.probe_turn(cx, effect).await,
-            // The same row again is harmless.
-            SENTINEL => return Verdict::NotDone,
-            _ => {}
-        }
-        if effect.intent.key != SEQUENCES {
-            return match self.opening().await {
-                Ok(opening) => opening.probe(effect).await,
-                Err(error) => Verdict::Unknown { evidence: error.to_string() },
-            };
-        }
-        let own = async { sequences::all(&mut self.server.reader().await?).await };
-        let own = match own.await {
-            Ok(own) => own,
-            Err(error) => return Verdict::Unknown { evidence: DatabaseError::to_string(&error) },
-        };
-        let wanted: Values =
-            serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
-        let before: Sequences =
-            serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
-        if wanted.iter().all(|(name, at)| own.get(name).is_some_and(|own| own.has_reached(*at))) {
-            return Verdict::Done { observed: json!({ "set": wanted.len() }) };
-        }
-        if before.iter().all(|(name, was)| own.get(name).is_some_and(|own| own.at == was.at)) {
-            return Verdict::NotDone;
-        }
-        Verdict::Unknown { evidence: "some of the sequences are set".to_owned() }
-    }
-
-    pub(super) async fn undo(
-        &self,
-        cx: &mut PerformCx<'_>,
-        effect: &RecordedEffect,
-    ) -> Result<(), StepError> {
-        match effect.intent.key.as_str() {
-            REVERSE => self.turn_back(cx, effect).await,
-            SENTINEL => Ok(()),
-            SEQUENCES => self.set_back(cx, effect).await,
-            _ => self.opening().await?.undo(cx, effect).await,
-        }
-    }
-
     /// Sets back what still stands where this step put it; a number that was given out since is not given out again.
     async fn set_back(&self, cx: &PerformCx<'_>, effect: &RecordedEffect) -> Result<(), StepError> {
         let mut writer = self.server.writer().await.map_err(|error| self.read(&error))?;
@@ -218,5 +143,86 @@ impl<'a> Opening<'a> {
             Ok(Value::Null)
         });
         changed.await.map(drop)
+    }
+}
+
+#[async_trait]
+impl OnDatabase for Opening<'_> {
+    async fn preview(self: Box<Self>, cx: &StepCx) -> Result<Preview, StepError> {
+        let mut preview = self.opening().await?.preview(cx).await?;
+        if self.with.sequences_from.is_some() {
+            let (_, wanted) = self.carried(cx).await?;
+            preview.readings.push(Evidence {
+                check: "sequences to carry over".to_owned(),
+                verdict: "read".to_owned(),
+                detail: format!(
+                    "{}, each {} numbers ahead",
+                    wanted.len(),
+                    self.with.sequence_margin
+                ),
+                holds: true,
+            });
+        }
+        if let Some(reverse) = &self.with.reverse {
+            preview.readings.push(self.ways_now(cx, reverse).await?);
+        }
+        Ok(preview)
+    }
+
+    async fn perform(self: Box<Self>, cx: &mut PerformCx<'_>) -> Result<Outcome, StepError> {
+        let mut opening = self.opening().await?;
+        opening.can_be_opened(cx.read).await?;
+        let mut evidence = Vec::new();
+        if self.with.sequences_from.is_some() {
+            evidence.push(self.carry(cx).await?);
+        }
+        if let Some(reverse) = &self.with.reverse {
+            evidence.push(self.turn(cx, reverse).await?);
+        }
+        opening.open(cx, evidence).await
+    }
+
+    async fn probe(self: Box<Self>, cx: &StepCx, effect: &RecordedEffect) -> Verdict {
+        match effect.intent.key.trim_start_matches("undo:") {
+            REVERSE => return self.probe_turn(cx, effect).await,
+            // The same row again is harmless.
+            SENTINEL => return Verdict::NotDone,
+            _ => {}
+        }
+        if effect.intent.key != SEQUENCES {
+            return match self.opening().await {
+                Ok(opening) => opening.probe(cx, effect).await,
+                Err(error) => Verdict::Unknown { evidence: error.to_string() },
+            };
+        }
+        let own = async { sequences::all(&mut self.server.reader().await?).await };
+        let own = match own.await {
+            Ok(own) => own,
+            Err(error) => return Verdict::Unknown { evidence: DatabaseError::to_string(&error) },
+        };
+        let wanted: Values =
+            serde_json::from_value(effect.intent.after.clone()).unwrap_or_default();
+        let before: Sequences =
+            serde_json::from_value(effect.intent.before.clone()).unwrap_or_default();
+        if wanted.iter().all(|(name, at)| own.get(name).is_some_and(|own| own.has_reached(*at))) {
+            return Verdict::Done { observed: json!({ "set": wanted.len() }) };
+        }
+        if before.iter().all(|(name, was)| own.get(name).is_some_and(|own| own.at == was.at)) {
+            return Verdict::NotDone;
+        }
+        Verdict::Unknown { evidence: "some of the sequences are set".to_owned() }
+    }
+
+    async fn undo(
+        self: Box<Self>,
+        cx: &mut PerformCx<'_>,
+        effect: &RecordedEffect,
+    ) -> Result<(), StepError> {
+        match effect.intent.key.as_str() {
+            REVERSE => self.turn_back(cx, effect).await,
+            SENTINEL => Ok(()),
+            SEQUENCES => self.set_back(cx, effect).await,
+            _ => self.opening().await?.undo(cx, effect).await,
+        }
     }
 }

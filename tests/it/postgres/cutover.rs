@@ -1,10 +1,12 @@
 //! A pause that holds, and a target that has everything: cutovers under a client that writes throughout and logs what was
 //! acknowledged.
 
+use std::process::Stdio;
+
 use sqlx::ConnectOptions as _;
 
 use super::client::{self, ids};
-use super::cluster::Cluster;
+use super::cluster::{ADMIN, Cluster};
 use super::replicas::Replicas;
 use crate::cutover_kills::Pair;
 use crate::lab::{Lab, cases, is_soak};
@@ -245,4 +247,38 @@ fn a_promoted_standby_is_opened_although_its_catalogue_says_closed() {
             .await
     });
     written.expect("it takes writes");
+}
+
+#[test]
+fn killed_in_the_middle_an_opening_is_finished_and_no_opening_is_taken_for_a_pause() {
+    let Some(replicas) = closed("kill -9 in an opening", 10) else { return };
+    let target = &replicas.target;
+    target.sql("crm", "alter database crm set default_transaction_read_only = on");
+    let before = catalogue(target);
+    let lab = Lab::new("");
+    let steps = "    - { id: ready, uses: writes.resume, timeout: 60s, with: { system: target, roles: [app] } }
+    - { id: open, uses: writes.resume, timeout: 60s, with: { system: target } }";
+    let runbook = replicas.runbook(&lab, steps);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    // Another hand has the role under change: the setting is taken away, and the login has to wait.
+    let mut holds = runtime.block_on(async {
+        let writing = [("default_transaction_read_only", "off")];
+        let mut holds = target.options(ADMIN).options(writing).connect().await.expect("a session");
+        let begun = "begin; alter role app connection limit 100";
+        sqlx::raw_sql(begun).execute(&mut holds).await.expect("begun");
+        holds
+    });
+    let mut run = lab.command(["run", &runbook]);
+    let mut child = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'alter role%'";
+    target.until("postgres", waits, "1");
+    assert_eq!(target.text("postgres", "select count(*) from pg_db_role_setting"), "0");
+    child.kill().expect("it is ours");
+    child.wait().expect("it is ours");
+    runtime.block_on(sqlx::raw_sql("rollback").execute(&mut holds)).expect("let go");
+    lab.migrate(["resume"]).expect(0);
+    assert_eq!(target.text("postgres", "select count(*) from pg_db_role_setting"), "0");
+    runtime.block_on(target.options("app").connect()).expect("let in");
+    lab.migrate(["rollback", &lab.run_id(), "--yes"]).expect(8);
+    assert_eq!(catalogue(target), before);
 }
