@@ -70,6 +70,22 @@ impl Unfinished {
     }
 }
 
+impl Unfinished {
+    /// What of it came through a wall that stood at an `earlier` look, too: who was seen twice, or has written. A login that is
+    /// refused shows as a session while it ends, and is gone by the next look.
+    #[must_use]
+    pub fn through(mut self, earlier: Self) -> Self {
+        let is_among = |all: &[Session], it: &Session| all.iter().any(|other| other.pid == it.pid);
+        self.sessions.retain(|it| it.writes || is_among(&earlier.sessions, it));
+        for it in earlier.sessions {
+            if it.writes && !is_among(&self.sessions, &it) {
+                self.sessions.push(it);
+            }
+        }
+        self
+    }
+}
+
 impl Session {
     /// It has written, belongs to a user whose login is `closed`, or is no client and works for a user.
     pub fn may_write(&self, closed: &[String]) -> bool {
@@ -208,5 +224,28 @@ mod tests {
         ] {
             assert_eq!(some.writing(&closed).len(), 1);
         }
+    }
+
+    #[test]
+    fn who_is_gone_by_the_next_look_came_through_only_if_it_has_written() {
+        let session = |pid, writes| Session {
+            pid,
+            user: Some("app".to_owned()),
+            client: true,
+            writes,
+            can_be_ended: true,
+        };
+        let there = |sessions: &[Session]| Unfinished {
+            prepared: Vec::new(),
+            opening: Vec::new(),
+            sessions: sessions.to_vec(),
+        };
+        let pids = |earlier: &[Session], later: &[Session]| -> Vec<i64> {
+            there(later).through(there(earlier)).sessions.iter().map(|it| it.pid).collect()
+        };
+        assert_eq!(pids(&[session(7, false)], &[session(8, false)]), [0_i64; 0]);
+        assert_eq!(pids(&[session(7, false)], &[session(7, false), session(8, false)]), [7]);
+        assert_eq!(pids(&[session(7, true)], &[session(8, true)]), [8, 7]);
+        assert_eq!(pids(&[session(7, true)], &[session(7, false)]), [7]);
     }
 }

@@ -193,7 +193,7 @@ impl<'a, W: Wall> Pause<'a, W> {
         self.refuse(in_the_way(&contents), CLOSED)?;
         let position = self.sentinel(cx).await?;
         let arrived = self.arrived(cx, &position).await?;
-        self.still_stands(&names).await?;
+        self.still_stands(cx, &names).await?;
         let logins = if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
         let refused = Evidence {
             check: format!("writes at {}", self.with.system),

@@ -6,21 +6,35 @@ use super::database::Pause;
 use super::{Evidence, FailureClass, PerformCx, StepError};
 use crate::clock::{advance, since};
 use crate::database::DatabaseError;
-use crate::database::wall::{Session, Wall};
+use crate::database::wall::{Session, Unfinished, Wall};
 
 impl<W: Wall> Pause<'_, W> {
     /// The wall has no gap, and nothing came through it.
-    pub(super) async fn still_stands(&mut self, closed: &[String]) -> Result<(), StepError> {
+    pub(super) async fn still_stands(
+        &mut self,
+        cx: &mut PerformCx<'_>,
+        closed: &[String],
+    ) -> Result<(), StepError> {
+        let users = users::<W>(closed);
+        let mut there = self.behind(closed).await?;
+        if !there.writing(&users).is_empty() {
+            cx.read.sleep(W::BETWEEN, cx.busy).await?;
+            there = self.behind(closed).await?.through(there);
+        }
+        self.no_gaps(there.writing(&users))
+    }
+
+    /// What is behind the wall, which has no gap.
+    async fn behind(&mut self, closed: &[String]) -> Result<Unfinished, StepError> {
         let found = async {
-            let mut gaps = gaps(&mut self.wall, closed, true).await?;
-            let mut unfinished = self.wall.unfinished().await?;
-            // Whoever knocks by now is refused.
-            unfinished.opening.clear();
-            gaps.extend(unfinished.writing(&users::<W>(closed)));
-            Ok(gaps)
+            let gaps = gaps(&mut self.wall, closed, true).await?;
+            Ok((gaps, self.wall.unfinished().await?))
         };
-        let found = found.await.map_err(|error: DatabaseError| self.read(&error))?;
-        self.no_gaps(found)
+        let (gaps, mut there) = found.await.map_err(|error: DatabaseError| self.read(&error))?;
+        self.no_gaps(gaps)?;
+        // Whoever knocks by now is refused.
+        there.opening.clear();
+        Ok(there)
     }
 
     fn no_gaps(&self, gaps: Vec<String>) -> Result<(), StepError> {
