@@ -8,6 +8,7 @@ mod lag;
 mod replicas;
 mod tls;
 mod wall;
+mod wave;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
