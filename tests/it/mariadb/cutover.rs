@@ -21,7 +21,7 @@ grant select on mysql.* to operator@'%';
 grant select, insert, update, delete, create, drop on crm.* to operator@'%'";
 
 /// An application that sets every session back to writing.
-struct Orders {
+pub(super) struct Orders {
     source: MySqlConnectOptions,
     target: MySqlConnectOptions,
 }
@@ -44,9 +44,15 @@ impl Application for Orders {
     }
 }
 
+impl Orders {
+    pub(super) fn of(replicas: &Replicas) -> Self {
+        let open = |server: &Maria| server.options("app");
+        Self { source: open(&replicas.source), target: open(&replicas.target) }
+    }
+}
+
 pub(super) fn client(replicas: &Replicas) -> Client {
-    let open = |server: &Maria| server.options("app");
-    Client::start(Orders { source: open(&replicas.source), target: open(&replicas.target) })
+    Client::start(Orders::of(replicas))
 }
 
 const STEPS: &str = "    - id: lag
