@@ -286,7 +286,11 @@ impl With {
         } else if not_equal.is_empty() {
             format!("no table differs, and {} beside them is not", found.beside.len())
         } else {
-            format!("{} of {} tables are not equal", not_equal.len(), found.tables.len())
+            let known =
+                format!("{} of {} tables are not equal", not_equal.len(), found.tables.len());
+            // Nobody may take the others for equal.
+            let only = self.sample_percent.map(|_| "; of each only a sample was compared");
+            known + only.unwrap_or_default()
         };
         let error = StepError::new(FailureClass::Mismatch, "MIG0305", self.attempted(), known)
             .hint("copy the rows named again, then `migrate resume`; nothing was changed by this");
@@ -331,9 +335,9 @@ fn alike(table: &TableComparison) -> bool {
     matches!(table.verdict, TableVerdict::Equal | TableVerdict::Sampled { .. })
 }
 
-/// Rows of a sample, and of how many it is one.
+/// What a sample has shown of a table, and what it has not.
 fn sampled(rows: u64, table: &TableComparison) -> String {
-    format!("content of {rows} of {} rows compared", table.rows.0)
+    format!("{} rows counted, content of {rows} compared; the others may differ", table.rows.0)
 }
 
 /// A table that is not equal, in one text.
@@ -487,7 +491,7 @@ mod tests {
         };
         let told = evidence(&table);
         assert_eq!((told.verdict.as_str(), told.holds), ("sampled", false));
-        assert_eq!(told.detail, "content of 4 of 9 rows compared");
+        assert_eq!(told.detail, "9 rows counted, content of 4 compared; the others may differ");
         let found = Comparison { tables: vec![table], beside: Vec::new() };
         assert!(found.nothing_differs() && !found.all_equal());
         let systems = json!({ "a": { "sqlite": "a.db" }, "b": { "sqlite": "b.db" } });

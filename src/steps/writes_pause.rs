@@ -123,7 +123,7 @@ fn describe(with: &Value) -> Vec<String> {
     let text = |key: &str| with[key].as_str();
     let refuse = format!("refuse writes at {}", text("system").unwrap_or("?"));
     let drain = text("until")
-        .map(|target| format!("until {target} has everything; marked by a row in migrate.marker"));
+        .map(|target| format!("until {target} has everything; marked by a row of its own at both"));
     [refuse].into_iter().chain(drain).collect()
 }
 

@@ -7,7 +7,7 @@
 mod application;
 mod by_hand;
 mod client;
-mod world;
+pub(crate) mod world;
 
 use std::time::Duration;
 

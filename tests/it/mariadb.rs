@@ -8,6 +8,7 @@ mod lag;
 pub(crate) mod replicas;
 mod tls;
 mod wall;
+mod wave;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -132,15 +133,7 @@ impl Maria {
     /// Waits until a query answers `wanted`.
     #[track_caller]
     pub(crate) fn until(&self, database: &str, query: &str, wanted: &str) {
-        let began = Instant::now();
-        loop {
-            let found = self.text(database, query);
-            if found == wanted {
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "{query}: still {found}, never {wanted}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        servers::until(query, wanted, || self.text(database, query));
     }
 
     fn with<T>(

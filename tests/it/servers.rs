@@ -132,6 +132,20 @@ pub(crate) fn answering<T>(
     panic!("no server starts: {}", fs::read_to_string(dir.join("log")).unwrap_or_default())
 }
 
+/// Waits until a query is answered with `wanted`.
+#[track_caller]
+pub(crate) fn until(query: &str, wanted: &str, ask: impl Fn() -> String) {
+    let began = Instant::now();
+    loop {
+        let found = ask();
+        if found == wanted {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{query}: still {found}, never {wanted}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// A CA, and a server's certificate and key for an address or a name.
 pub(crate) fn certified(to: &str) -> [String; 3] {
     let made = || {

@@ -7,5 +7,6 @@ mod load;
 mod mariadb;
 mod oracle;
 mod postgres;
+mod runs;
 mod samples;
 mod walks;

@@ -92,6 +92,50 @@ async fn write<A: Application>(application: &A, mut id: i64, stop: &AtomicBool) 
     }
 }
 
+/// One session that writes order after order at the source, where nobody refuses them, until told to stop.
+pub(crate) struct Writer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<Instant>>>,
+}
+
+impl Writer {
+    /// From `first` on, with a pause between.
+    pub(crate) fn start<A: Application>(application: A, first: i64, pause: Duration) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let writes = async move {
+            let mut session = application.open(Side::Source).await.expect("a session");
+            let mut acknowledged = Vec::new();
+            for id in first.. {
+                if told.load(Ordering::Relaxed) {
+                    break;
+                }
+                assert!(A::write(&mut session, id).await, "it may write");
+                acknowledged.push(Instant::now());
+                tokio::time::sleep(pause).await;
+            }
+            acknowledged
+        };
+        let thread = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(writes)
+        });
+        Self { stop, thread: Some(thread) }
+    }
+
+    /// When each order was acknowledged, from the first one on.
+    pub(crate) fn stop(mut self) -> Vec<Instant> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("it runs").join().expect("it wrote")
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What the sessions of a client had acknowledged, each in its order.
 pub(crate) struct Written(Vec<Vec<Order>>);
 

@@ -8,7 +8,8 @@ pub(super) const RULE: Rule = Rule {
     code: "CAF002",
     title: "content is compared between the final sync and the switch",
     what: "Between the last copy and the traffic switch stands a step that compares source and target by \
-          content. A sample (`sample_percent`) is no such step.",
+          content. The last copy of a replicated database is its `writes.pause` with `until`. A sample \
+          (`sample_percent`) is no such step.",
     why: "CAF, Migrate, Execute migration: validate data by row counts and hashes before traffic moves. \
           After the switch a difference is found by customers.",
     example: "migrate: 1
@@ -38,7 +39,9 @@ fn check(view: &View<'_>) -> Vec<Breach> {
     view.all(Role::SwitchesTraffic)
         .iter()
         .filter_map(|&switch| {
-            let last = view.concerning(Role::Syncs, switch).filter(|&sync| view.before(sync, switch)).max()?;
+            let replicated = view.concerning(Role::PausesWrites, switch).filter(|&it| ends_replication(view, it));
+            let copies = view.concerning(Role::Syncs, switch).chain(replicated);
+            let last = copies.filter(|&copy| view.before(copy, switch)).max()?;
             let between: Vec<usize> = view
                 .concerning(Role::VerifiesData, switch)
                 .filter(|&check| view.before(last, check) && view.before(check, switch))
@@ -60,6 +63,11 @@ fn check(view: &View<'_>) -> Vec<Breach> {
             }
         })
         .collect()
+}
+
+/// Such a pause ends when everything is at the target.
+fn ends_replication(view: &View<'_>, pause: usize) -> bool {
+    !view.step(pause).with["until"].is_null()
 }
 
 /// What was not drawn may differ.

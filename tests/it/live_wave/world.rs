@@ -112,14 +112,14 @@ impl World {
 }
 
 /// The text with another line instead of the one that begins like that.
-fn with_line(text: &str, begins: &str, other: &str) -> String {
+pub(crate) fn with_line(text: &str, begins: &str, other: &str) -> String {
     let at = text.find(&format!("\n{begins}")).expect("the runbook has it") + 1;
     let end = text[at..].find('\n').map_or(text.len(), |length| at + length + 1);
     format!("{}{other}{}", &text[..at], &text[end..])
 }
 
 /// The same with a paragraph, which ends at an empty line.
-fn with_paragraph(text: &str, begins: &str, other: &str) -> String {
+pub(crate) fn with_paragraph(text: &str, begins: &str, other: &str) -> String {
     let at = text.find(&format!("\n{begins}")).expect("the runbook has it") + 1;
     let end = text[at..].find("\n\n").map_or(text.len(), |length| at + length + 1);
     format!("{}{other}{}", &text[..at], &text[end..])

@@ -24,7 +24,7 @@ grant select on mysql.* to operator@'%';
 grant select, insert, update, delete, create, drop on crm.* to operator@'%'";
 
 /// An application that sets every session back to writing.
-struct Orders {
+pub(super) struct Orders {
     source: MySqlConnectOptions,
     target: MySqlConnectOptions,
 }
@@ -47,9 +47,15 @@ impl Application for Orders {
     }
 }
 
-fn client(replicas: &Replicas) -> Client {
-    let open = |server: &Maria| server.options("app");
-    Client::start(Orders { source: open(&replicas.source), target: open(&replicas.target) })
+impl Orders {
+    pub(super) fn of(replicas: &Replicas) -> Self {
+        let open = |server: &Maria| server.options("app");
+        Self { source: open(&replicas.source), target: open(&replicas.target) }
+    }
+}
+
+pub(super) fn client(replicas: &Replicas) -> Client {
+    Client::start(Orders::of(replicas))
 }
 
 const STEPS: &str = "    - id: lag
@@ -84,7 +90,7 @@ pub(super) fn pair(what: &str) -> Option<Replicas> {
 }
 
 /// The same, and nobody may write to the target yet.
-fn closed(what: &str) -> Option<Replicas> {
+pub(super) fn closed(what: &str) -> Option<Replicas> {
     let replicas = pair(what)?;
     let close = "set sql_log_bin = 0; alter user app@'%' account lock; set global read_only = 1";
     replicas.target.sql("crm", close);
@@ -95,13 +101,13 @@ pub(super) fn as_operator(replicas: &Replicas, lab: &Lab, steps: &str) -> String
     replicas.runbook_as(lab, "operator", steps)
 }
 
-fn ids(server: &Maria) -> Vec<i64> {
+pub(super) fn ids(server: &Maria) -> Vec<i64> {
     let ids = "select group_concat(id order by id separator ' ') from orders where id >= 1000000";
     let text = server.text("crm", ids);
     text.split_whitespace().map(|id| id.parse().expect("a number")).collect()
 }
 
-fn judge(replicas: &Replicas, written: &Written) {
+pub(super) fn judge(replicas: &Replicas, written: &Written) {
     written.judge(&ids(&replicas.source), &ids(&replicas.target));
 }
 
@@ -111,7 +117,7 @@ fn is_over(replicas: &Replicas) -> bool {
 }
 
 /// Waits until the client writes at the target.
-fn until_over(replicas: &Replicas) {
+pub(super) fn until_over(replicas: &Replicas) {
     child::until("the client comes over", || is_over(replicas));
     let count = ids(&replicas.target).len();
     child::until("more orders", || ids(&replicas.target).len() > count + 5);

@@ -1,17 +1,13 @@
-//! Two servers of which one replicates the other, over a link that can be cut without either noticing, and a client that writes.
+//! Two servers of which one replicates the other, over a link that can be cut without either noticing.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use migrate::database::mysql::{Pair, Server};
 use migrate::diagnostic::redact::Secrets;
 use migrate::plan::SecretRef;
 use serde_json::json;
-use sqlx::ConnectOptions as _;
 
 use super::{ADMIN, Maria, PASSWORD};
 use crate::lab::Lab;
@@ -174,52 +170,4 @@ fn pass(mut from: TcpStream, mut to: TcpStream, frozen: &Frozen) {
         }
     }
     let _ = to.shutdown(std::net::Shutdown::Both);
-}
-
-/// Somebody who writes orders as `app` until told to stop.
-pub(crate) struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Instant>>>,
-}
-
-impl Writer {
-    /// Writes order after order from `first` on, with a pause between.
-    pub(crate) fn start(server: &Maria, first: i64, pause: Duration) -> Self {
-        let (options, stop) = (server.options("app"), Arc::new(AtomicBool::new(false)));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async {
-                let mut session = options.connect().await.expect("a session");
-                let mut acknowledged = Vec::new();
-                for id in first.. {
-                    if told.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let insert =
-                        sqlx::query("insert into orders (id, item) values (?, 'new')").bind(id);
-                    insert.execute(&mut session).await.expect("it may write");
-                    acknowledged.push(Instant::now());
-                    tokio::time::sleep(pause).await;
-                }
-                acknowledged
-            })
-        });
-        Self { stop, thread: Some(thread) }
-    }
-
-    /// When each order was acknowledged, from the first one on.
-    pub(crate) fn stop(mut self) -> Vec<Instant> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("it runs").join().expect("it wrote")
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
 }

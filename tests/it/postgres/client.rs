@@ -7,7 +7,7 @@ use super::cluster::Cluster;
 use super::replicas::Replicas;
 use crate::writing::{Application, Client, FIRST, Side};
 
-struct Orders {
+pub(super) struct Orders {
     source: PgConnectOptions,
     target: PgConnectOptions,
 }
@@ -27,12 +27,18 @@ impl Application for Orders {
     }
 }
 
+impl Orders {
+    pub(super) fn of(replicas: &Replicas) -> Self {
+        let open = |cluster: &Cluster| {
+            cluster.options("app").options([("default_transaction_read_only", "off")])
+        };
+        Self { source: open(&replicas.source), target: open(&replicas.target) }
+    }
+}
+
 /// A client that writes from now on.
 pub(crate) fn start(replicas: &Replicas) -> Client {
-    let open = |cluster: &Cluster| {
-        cluster.options("app").options([("default_transaction_read_only", "off")])
-    };
-    Client::start(Orders { source: open(&replicas.source), target: open(&replicas.target) })
+    Client::start(Orders::of(replicas))
 }
 
 /// Everything that clients may have written there, in order.

@@ -206,15 +206,7 @@ impl Cluster {
     /// Waits until a query answers `wanted`.
     #[track_caller]
     pub(crate) fn until(&self, database: &str, query: &str, wanted: &str) {
-        let began = Instant::now();
-        loop {
-            let found = self.text(database, query);
-            if found == wanted {
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "{query}: still {found}, never {wanted}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        servers::until(query, wanted, || self.text(database, query));
     }
 
     fn with<T>(

@@ -10,11 +10,13 @@ use migrate::database::replication::{Position as _, Replication as _};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::runtime::Runtime;
 
+use super::client::Orders;
 use super::cluster::Cluster;
-use super::replicas::{Replicas, Writer};
+use super::replicas::Replicas;
 use crate::generate::Dice;
 use crate::lab::{Lab, cases};
 use crate::lag::{self, adversarial, looks, wait};
+use crate::writing::Writer;
 
 /// What is wrong in a case. The first two are not: without them a verdict that is never "ready" would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -264,7 +266,7 @@ fn the_step_waits_for_a_subscriber_and_leaves_nothing() {
     let dry = lab.migrate(["run", &runbook, "--dry-run"]).expect(0);
     assert!(dry.stdout().contains("lag of target"), "{}", dry.said());
     no_marker(&replicas);
-    let writer = Writer::start(&replicas.source, 5000, Duration::from_millis(5));
+    let writer = Writer::start(Orders::of(&replicas), 5000, Duration::from_millis(5));
     let ended = lab.migrate(["run", &runbook, "--json"]).expect(0);
     writer.stop();
     assert!(ended.stdout().contains("by heartbeat"), "{}", ended.said());
@@ -349,7 +351,7 @@ fn seconds_by_heartbeat_are_the_truth() {
     let Some(replicas) = Replicas::logical("seconds of lag", 10) else { return };
     let lab = Lab::new("");
     let runbook = replicas.runbook(&lab, &wait("hold_for: 1h, heartbeat: true", "2h"));
-    let writer = Writer::start(&replicas.source, 11, Duration::from_millis(5));
+    let writer = Writer::start(Orders::of(&replicas), 11, Duration::from_millis(5));
     let last = || replicas.target.text("crm", "select max(id) from orders");
     let block = || Blocker::start(&replicas.target, "lock table migrate.marker in share mode");
     lag::seconds(&lab, &runbook, last, block).judge(11, &writer.stop());

@@ -1,18 +1,14 @@
-//! Two servers of which one follows the other, and clients that write.
+//! Two servers of which one follows the other.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use migrate::database::postgres::{Named, Pair, Server};
 use migrate::diagnostic::redact::Secrets;
 use migrate::plan::SecretRef;
 use migrate::run::RunId;
 use serde_json::{Value, json};
-use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::cluster::{ADMIN, Cluster, PASSWORD};
 use crate::lab::Lab;
@@ -115,54 +111,5 @@ impl Replicas {
     pub(crate) fn runbook(&self, lab: &Lab, steps: &str) -> String {
         let (source, target) = (self.source.system(), self.target.system());
         lab.pair(PASSWORD, &source, &target, steps)
-    }
-}
-
-/// Somebody who writes orders as `app`, each acknowledged one counted, until told to stop.
-pub(crate) struct Writer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<Instant>>>,
-}
-
-impl Writer {
-    /// Writes order after order from `first` on, with a pause between.
-    pub(crate) fn start(cluster: &Cluster, first: i64, pause: Duration) -> Self {
-        let (options, stop) = (cluster.options("app"), Arc::new(AtomicBool::new(false)));
-        let told = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("a runtime");
-            runtime.block_on(async {
-                let mut session = options.connect().await.expect("a session");
-                let mut acknowledged = Vec::new();
-                let mut id = first;
-                while !told.load(Ordering::Relaxed) {
-                    let insert =
-                        sqlx::query("insert into public.orders (id, item) values ($1, 'new')")
-                            .bind(id);
-                    insert.execute(&mut session).await.expect("it may write");
-                    acknowledged.push(Instant::now());
-                    id += 1;
-                    tokio::time::sleep(pause).await;
-                }
-                session.close().await.expect("closed");
-                acknowledged
-            })
-        });
-        Self { stop, thread: Some(thread) }
-    }
-
-    /// When each order was acknowledged, from the first one on.
-    pub(crate) fn stop(mut self) -> Vec<Instant> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("it runs").join().expect("it wrote")
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
     }
 }
