@@ -228,7 +228,7 @@ fn describe(with: &Value) -> Vec<String> {
     let lag = format!("lag at most {limit} for {hold}");
     let beats = with["heartbeat"] == true;
     let beats = beats.then(|| {
-        "makes the table migrate.marker, writes a row of it meanwhile, and removes it".to_owned()
+        "makes a table for its heartbeat, writes a row of it meanwhile, and removes it".to_owned()
     });
     let publication = text("publication").map(|name| {
         format!("posts tracer tokens to publication {name} meanwhile, which stay in the Distributor's history")
